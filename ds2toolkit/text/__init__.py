@@ -1,0 +1,1 @@
+"""Text: normalisation, vocabularies, lexicon, n-gram language models."""
