@@ -1,0 +1,1 @@
+"""The network of Deep Speech 2 and its CTC loss."""
