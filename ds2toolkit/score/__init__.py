@@ -1,0 +1,1 @@
+"""Scoring: hypotheses on disk, alignment, error rates, reports; no torch."""
