@@ -1,0 +1,86 @@
+"""Batch, the one bundle of tensors that the network is fed with, and how utterances become one.
+
+Axes in tensor names: B batch, T input frames, F bins, S output frames, V vocabulary, U targets, H hidden.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from lhotse.cut import Cut
+from torch.utils.data import Dataset
+
+from ds2toolkit.config import FeatureConfig, SpecAugmentConfig
+from ds2toolkit.data.augment import spec_augment
+from ds2toolkit.data.features import FeatureStats, normalise
+from ds2toolkit.data.store import load_features
+from ds2toolkit.text.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One utterance ready for the network. feats_TF: normalised float32; targets: token ids."""
+
+    id: str
+    feats_TF: torch.Tensor
+    targets: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded utterances with their lengths, longest first: feats_BTF float32, the rest int64."""
+
+    ids: tuple[str, ...]
+    feats_BTF: torch.Tensor
+    num_frames_B: torch.Tensor
+    targets_BU: torch.Tensor
+    num_targets_B: torch.Tensor
+
+    @staticmethod
+    def of(utterances: Sequence[Utterance]) -> "Batch":
+        utterances = sorted(utterances, key=lambda one: -len(one.feats_TF))
+        pad = torch.nn.utils.rnn.pad_sequence
+        targets = [torch.tensor(one.targets, dtype=torch.int64) for one in utterances]
+        return Batch(
+            ids=tuple(one.id for one in utterances),
+            feats_BTF=pad([one.feats_TF for one in utterances], batch_first=True),
+            num_frames_B=torch.tensor([len(one.feats_TF) for one in utterances]),
+            targets_BU=pad(targets, batch_first=True),
+            num_targets_B=torch.tensor([len(one) for one in targets]),
+        )
+
+
+class Utterances(Dataset):
+    """Cuts as utterances, by index; (index, seed) asks for the utterance with SpecAugment masks drawn from the seed.
+
+    Without a vocabulary the utterances have no targets, as in decoding, where any reference is welcome.
+    """
+
+    def __init__(
+        self,
+        cuts: Sequence[Cut],
+        vocabulary: Vocabulary | None,
+        features: FeatureConfig,
+        stats: FeatureStats | None,
+        masks: SpecAugmentConfig | None = None,
+    ):
+        self.cuts = cuts
+        texts = [cut.supervisions[0].text for cut in cuts] if vocabulary else []
+        self.targets = [tuple(vocabulary.encode(text)) for text in texts] or [()] * len(cuts)
+        self.features, self.stats, self.masks = features, stats, masks
+
+    def __len__(self) -> int:
+        return len(self.cuts)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Utterance:
+        index, seed = key if isinstance(key, tuple) else (key, None)
+        cut = self.cuts[index]
+        feats_TF = torch.from_numpy(normalise(load_features(cut, self.features), self.features, self.stats))
+        if seed is not None and self.masks is not None:
+            feats_TF = spec_augment(feats_TF, self.masks, seed)
+        return Utterance(cut.id, feats_TF.float(), self.targets[index])
+
+    @property
+    def durations_s(self) -> np.ndarray:
+        return np.array([cut.duration for cut in self.cuts])

@@ -1,0 +1,110 @@
+"""Cuts on disk, and the checks that every corpus goes through before it is believed."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from lhotse import CutSet
+from lhotse.cut import Cut
+from tqdm import tqdm
+
+from ds2toolkit.data.report import Report
+from ds2toolkit.errors import DataError
+from ds2toolkit.files import whole
+from ds2toolkit.model.ctc import min_frames
+from ds2toolkit.text.normalise import normalise
+from ds2toolkit.text.vocabulary import Vocabulary
+
+MIN_SHIFT_FACTOR = 2  # the convolutions of DS2 stride over time by 2 at least
+
+
+def write(cuts: Iterable[Cut], path: Path) -> None:
+    with whole(path) as part:
+        CutSet.from_cuts(cuts).to_file(part)
+
+
+def read(path: Path) -> CutSet:
+    """Raises DataError when the file is not a whole list of cuts."""
+    try:
+        return CutSet.from_file(path).to_eager()
+    except Exception as error:  # lhotse lets gzip, JSON and dataclass errors through as they are
+        raise DataError(f"{path} is not a whole list of cuts: {str(error).splitlines()[0]}") from None
+
+
+def audio_fault(cut: Cut) -> str | None:
+    """Why the audio of a cut can't be used, or None: read in full, so that damage in the middle is found."""
+    try:
+        samples = cut.load_audio()
+    except Exception as error:  # a damaged file may fail anywhere in the readers that lhotse tries
+        return f"audio cannot be read ({type(error).__name__})"
+    return None if np.abs(samples).max(initial=0.0) > 0 else "audio is silent"
+
+
+def parallel(job: Callable, items: list, num_jobs: int, title: str) -> Iterator:
+    """Results of job(item) in order, over processes where there is more than one, under a progress bar."""
+    bar = tqdm(total=len(items), desc=title, unit="utt", dynamic_ncols=True, leave=False, disable=None)
+    with bar:
+        if num_jobs <= 1:
+            for item in items:
+                yield job(item)
+                bar.update()
+            return
+        with ProcessPoolExecutor(num_jobs) as pool:
+            for result in pool.map(job, items, chunksize=16):
+                yield result
+                bar.update()
+
+
+class Checker:
+    """Turns a preparer's cuts of one split into cuts that can be trained on or tested, reporting what it drops.
+
+    Test splits lose only what can't be scored at all: no audio, no reference, a second use of an id.
+    """
+
+    def __init__(self, split: str, testing: bool, language: str, vocabulary: Vocabulary, sample_rate_hz: int, shift_s: float):
+        self.split, self.testing, self.language, self.vocabulary = split, testing, language, vocabulary
+        self.sample_rate_hz, self.shift_s = sample_rate_hz, shift_s
+
+    def check(self, cuts: Iterable[Cut], report: Report, num_jobs: int) -> list[Cut]:
+        kept: dict[str, Cut] = {}
+        for cut in cuts:
+            reason, detail = self.normalise(cut)
+            if not reason and cut.id in kept:
+                reason = "duplicated id"
+            if reason:
+                report.drop(self.split, cut.id, reason, detail)
+            else:
+                kept[cut.id] = cut
+        faults = parallel(audio_fault, list(kept.values()), num_jobs, f"checking the audio of {self.split}")
+        for cut, fault in zip(list(kept.values()), faults, strict=True):
+            if fault and not (self.testing and fault == "audio is silent"):
+                report.drop(self.split, cut.id, fault)
+                del kept[cut.id]
+        return [self.resampled(cut) for cut in kept.values()]
+
+    def normalise(self, cut: Cut) -> tuple[str, str]:
+        """Normalise the cut's text, keeping the raw one; returns why it is dropped, two empty strings if it is not."""
+        if len(cut.supervisions) != 1:
+            return "not one supervision", f"found {len(cut.supervisions)}"
+        supervision = cut.supervisions[0]
+        raw = supervision.text or ""
+        supervision.text = normalise(self.language, raw)
+        supervision.custom = dict(supervision.custom or {}, raw_text=raw)
+        return self.fault(cut, supervision.text)
+
+    def fault(self, cut: Cut, text: str) -> tuple[str, str]:
+        if not text:
+            return "empty transcript", ""
+        if self.testing:
+            return "", ""
+        if unknown := sorted(self.vocabulary.unknown(text)):
+            return "characters outside the vocabulary", f"{' '.join(unknown)} in {text!r}"
+        shortest_s = min_frames(text) * self.shift_s * MIN_SHIFT_FACTOR
+        if cut.duration < shortest_s:
+            return "too short for its transcript", f"{cut.duration:.2f} s, {len(text)} characters"
+        return "", ""
+
+    def resampled(self, cut: Cut) -> Cut:
+        return cut if cut.sampling_rate == self.sample_rate_hz else cut.resample(self.sample_rate_hz)
+

@@ -1,0 +1,50 @@
+"""Stored features: computed once, in shards that are each whole, so that a stopped run goes on with the next."""
+
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from lhotse import CutSet, LilcomChunkyWriter
+from lhotse.cut import Cut
+from tqdm import tqdm
+
+from ds2toolkit.config import FeatureConfig
+from ds2toolkit.data import cuts as cut_files
+from ds2toolkit.data.features import extractor
+
+SHARD = 500
+
+
+def load_features(cut: Cut, config: FeatureConfig) -> np.ndarray:
+    """(num_frames, num_bins) float32, not yet normalised: from the store, or computed here from the audio."""
+    if cut.has_features:
+        return cut.load_features()
+    return extractor(config).extract(cut.load_audio(), cut.sampling_rate)
+
+
+def compute_and_store(cuts: CutSet, config: FeatureConfig, folder: Path, num_jobs: int) -> list[Cut]:
+    """The cuts with their features stored by lilcom below `folder`; shards that stand there already are kept."""
+    cuts = list(cuts)
+    shards = [cuts[start : start + SHARD] for start in range(0, len(cuts), SHARD)]
+    jobs = [(shard, config, folder / f"{number:05d}") for number, shard in enumerate(shards)]
+    bar = tqdm(total=len(cuts), desc=f"features of {folder.parent.name}", unit="utt", dynamic_ncols=True, leave=False, disable=None)
+    stored: list[Cut] = []
+    with bar, ProcessPoolExecutor(num_jobs) as pool:
+        for path in pool.map(_store_shard, jobs):
+            stored += cut_files.read(path)
+            bar.update(len(stored) - bar.n)
+    return stored
+
+
+def _store_shard(job: tuple[list[Cut], FeatureConfig, Path]) -> Path:
+    import torch
+
+    torch.set_num_threads(1)
+    cuts, config, stem = job
+    manifest = stem.with_suffix(".jsonl.gz")
+    if not manifest.exists():
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        with LilcomChunkyWriter(stem.with_suffix(".lca"), mode="wb") as writer:
+            done = [cut.compute_and_store_features(extractor(config), writer) for cut in cuts]
+        cut_files.write(done, manifest)
+    return manifest
