@@ -1,0 +1,87 @@
+"""Checkpoints: whole files that carry a network with everything that decoding needs, and a run's state to go on from."""
+
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ds2toolkit.config import FeatureConfig, TrainConfig, from_dict, to_dict
+from ds2toolkit.data.features import FeatureStats, num_bins
+from ds2toolkit.errors import DataError
+from ds2toolkit.files import whole
+from ds2toolkit.model.deepspeech2 import DeepSpeech2
+from ds2toolkit.text.vocabulary import Vocabulary
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    """A network with its vocabulary and its feature settings: from audio to log-probabilities."""
+
+    model: DeepSpeech2
+    vocabulary: Vocabulary
+    features: FeatureConfig
+    stats: FeatureStats | None
+    training: TrainConfig
+    language: str
+    unit: str
+
+    @staticmethod
+    def new(
+        training: TrainConfig,
+        vocabulary: Vocabulary,
+        features: FeatureConfig,
+        stats: FeatureStats | None,
+        language: str,
+        unit: str,
+    ) -> "Recogniser":
+        """Fresh weights, drawn from the seed of the training configuration."""
+        torch.manual_seed(training.seed)
+        model = DeepSpeech2(training.model, num_bins(features), len(vocabulary.tokens))
+        return Recogniser(model, vocabulary, features, stats, training, language, unit)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "training": to_dict(self.training),
+            "features": to_dict(self.features),
+            "stats": self.stats and self.stats.to_dict(),
+            "tokens": list(self.vocabulary.tokens),
+            "language": self.language,
+            "unit": self.unit,
+            "model": self.model.state_dict(),
+        }
+
+    @staticmethod
+    def from_dict(raw: dict[str, Any], where: str) -> "Recogniser":
+        recogniser = Recogniser.new(
+            training=from_dict(TrainConfig, raw["training"], where),
+            vocabulary=Vocabulary(tuple(raw["tokens"])),
+            features=from_dict(FeatureConfig, raw["features"], where),
+            stats=raw["stats"] and FeatureStats.from_dict(raw["stats"]),
+            language=raw["language"],
+            unit=raw["unit"],
+        )
+        recogniser.model.load_state_dict(raw["model"])
+        return recogniser
+
+
+def save(path: Path, recogniser: Recogniser, state: dict[str, Any]) -> None:
+    """Write a checkpoint, whole or not at all; state: the run's plain values and tensors."""
+    with whole(path) as part:
+        torch.save({"format": FORMAT, "recogniser": recogniser.to_dict(), "state": state}, part)
+
+
+def load(path: Path) -> tuple[Recogniser, dict[str, Any]]:
+    """Read a checkpoint without unpickling code. Raises DataError when it is damaged or of another format."""
+    try:
+        raw = torch.load(path, map_location="cpu", weights_only=True)
+        if raw["format"] != FORMAT:
+            raise DataError(f"{path} has checkpoint format {raw['format']}; this version reads {FORMAT}")
+        return Recogniser.from_dict(raw["recogniser"], str(path)), raw["state"]
+    except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        reason = (str(error).splitlines() or ["it is empty"])[0]
+        raise DataError(f"{path} is not a whole checkpoint: {reason}") from None
