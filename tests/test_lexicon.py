@@ -39,7 +39,12 @@ def test_a_word_may_have_several_spellings(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"a x\nb\n", "lexicon.txt:2: the word 'b' has no spelling"), (b"\n", "no words"), (b"a \xff", "UTF-8"), (None, "not exist")],
+    [
+        (b"a x\nb\n", "lexicon.txt:2: the word 'b' has no spelling"),
+        (b"\n", "no words"),
+        (b"a \xff", "UTF-8"),
+        (None, "not exist"),
+    ],
 )
 def test_a_bad_file_is_named(tmp_path, content, said):
     path = tmp_path / "lexicon.txt"

@@ -12,7 +12,10 @@ from ds2toolkit.errors import DataError, UserError
 from ds2toolkit.text import ngram
 from ds2toolkit.text.ngram import BOS, EOS, UNK, estimate, perplexity, read_arpa, write_arpa
 
-TEXT = [s.split() for s in ["the cat sat", "the cat ran", "a dog sat", "the dog", "a cat", "ran", "the cat sat on the mat"]]
+TEXT = [
+    s.split()
+    for s in ["the cat sat", "the cat ran", "a dog sat", "the dog", "a cat", "ran", "the cat sat on the mat"]
+]
 sentences = st.lists(st.lists(st.sampled_from("abcde"), max_size=6), min_size=1, max_size=40).filter(any)
 
 
@@ -26,7 +29,9 @@ def test_probabilities_sum_to_one_in_every_context(text, order):
     model = estimate(text, order)
     assert model.words == {word for sentence in text for word in sentence} | {EOS, UNK}
     for context in contexts(model):
-        assert math.isclose(sum(10 ** model.log10_prob(word, context) for word in model.words), 1.0, abs_tol=1e-9)
+        assert math.isclose(
+            sum(10 ** model.log10_prob(word, context) for word in model.words), 1.0, abs_tol=1e-9
+        )
 
 
 @settings(max_examples=60, deadline=None)
@@ -44,8 +49,9 @@ def test_a_seen_ngram_is_likelier_than_its_back_off_and_an_unseen_one_is_the_bac
 def test_a_bigram_model_by_hand():
     """Two sentences, "a b" and "a": too few counts of counts, so D = 0.5, 1, 1.5.
 
-    Left neighbours: a 1 (<s>), b 1 (a), </s> 2 (a, b); total 4. Unigrams give away (0.5 + 0.5 + 1) / 4 = 1/2 over a, b,
-    </s> and <unk>. After a: b and </s> once each, away (0.5 + 0.5) / 2 = 1/2. After <s>: a twice, away 1 / 2.
+    Left neighbours: a 1 (<s>), b 1 (a), </s> 2 (a, b); total 4. Unigrams give away (0.5 + 0.5 + 1) / 4 = 1/2
+    over a, b, </s> and <unk>. After a: b and </s> once each, away (0.5 + 0.5) / 2 = 1/2. After <s>: a twice,
+    away 1 / 2.
     """
     model = estimate([["a", "b"], ["a"]], 2)
     unigram = {"a": 0.5 / 4 + 1 / 8, "b": 0.5 / 4 + 1 / 8, EOS: 1 / 4 + 1 / 8, UNK: 1 / 8}
@@ -61,8 +67,12 @@ def test_a_bigram_model_by_hand():
 
 def test_discounts_come_from_the_counts_of_counts():
     """Chen and Goodman's equation 26 with n1..n4 = 5, 3, 2, 1: Y = 5/11."""
-    table = ngram.Counter({(str(i),): count for i, count in enumerate([1] * 5 + [2] * 3 + [3] * 2 + [4] + [9])})
-    assert ngram._discounts(table) == pytest.approx((1 - 2 * 5 / 11 * 3 / 5, 2 - 3 * 5 / 11 * 2 / 3, 3 - 4 * 5 / 11 / 2))
+    table = ngram.Counter(
+        {(str(i),): count for i, count in enumerate([1] * 5 + [2] * 3 + [3] * 2 + [4] + [9])}
+    )
+    assert ngram._discounts(table) == pytest.approx(
+        (1 - 2 * 5 / 11 * 3 / 5, 2 - 3 * 5 / 11 * 2 / 3, 3 - 4 * 5 / 11 / 2)
+    )
 
 
 def slow_model(text, order):
@@ -97,7 +107,10 @@ def slow_model(text, order):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.lists(st.sampled_from("abc"), min_size=3, max_size=5), min_size=1, max_size=12), st.integers(1, 3))
+@given(
+    st.lists(st.lists(st.sampled_from("abc"), min_size=3, max_size=5), min_size=1, max_size=12),
+    st.integers(1, 3),
+)
 def test_the_model_agrees_with_the_definition(text, order):
     model, slow = estimate(text, order), slow_model(text, order)
     for context in [(), ("a",), (BOS,), (BOS, "a"), ("a", "b"), ("c", "c")]:
@@ -118,7 +131,9 @@ def test_arpa_comes_back_and_is_the_same_bytes_every_time(tmp_path, order):
         assert [table.keys() for table in back.tables] == [table.keys() for table in model.tables]
         for context in contexts(model):
             for word in model.words:
-                assert back.log10_prob(word, context) == pytest.approx(model.log10_prob(word, context), abs=1e-5)
+                assert back.log10_prob(word, context) == pytest.approx(
+                    model.log10_prob(word, context), abs=1e-5
+                )
 
 
 def test_a_text_helps_on_its_own_words_and_more_with_order():
@@ -166,9 +181,16 @@ def test_every_cut_off_arpa_file_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\xff\xfe", b"\\data\\\nngram 1=2\n\n\\1-grams:\n-1 a\n\n\\end\\\n", b"\\data\\\nngram 1=1\n\n\\1-grams:\nx a\n\\end\\\n",
-     b"\\data\\\n\\end\\\n", b"\\data\\\nngram 2=1\n\n\\2-grams:\n-1 a b\n\n\\end\\\n", b"hello\n"],
-)  # fmt: skip
+    [
+        b"",
+        b"hello\n",
+        b"\xff\xfe",
+        b"\\data\\\n\\end\\\n",
+        b"\\data\\\nngram 1=2\n\n\\1-grams:\n-1 a\n\n\\end\\\n",
+        b"\\data\\\nngram 1=1\n\n\\1-grams:\nx a\n\\end\\\n",
+        b"\\data\\\nngram 2=1\n\n\\2-grams:\n-1 a b\n\n\\end\\\n",
+    ],
+)
 def test_damaged_files_are_refused(tmp_path, content):
     (tmp_path / "lm.arpa").write_bytes(content)
     with pytest.raises(DataError, match="lm.arpa"):

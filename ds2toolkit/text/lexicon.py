@@ -24,7 +24,8 @@ class Lexicon:
     def from_words(cls, words: Iterable[str], tokens: Sequence[str]) -> tuple["Lexicon", tuple[str, ...]]:
         """Spell each word with its characters; `tokens` are the network's, the blank first.
 
-        Returns the lexicon and the words left out because no token writes one of their characters, both sorted.
+        Returns the lexicon and the words left out because no token writes one of their characters, both
+        sorted.
         """
         known = set(tokens[1:]) - {" "}
         words = sorted(set(words))

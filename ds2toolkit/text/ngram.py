@@ -1,28 +1,23 @@
 """Word n-gram language models: interpolated modified Kneser-Ney, ARPA files, perplexity."""
 
-import gzip
 import math
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-from ds2toolkit.errors import DataError, UserError
+from ds2toolkit.errors import UserError
 from ds2toolkit.files import whole
+from ds2toolkit.text.arpa import BOS, EOS, UNK, Ngram, arpa_entries
 
-BOS, EOS, UNK = "<s>", "</s>", "<unk>"
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 MAX_ORDER = 5
 LOG10_ZERO = -99.0
 
-Ngram = tuple[str, ...]
-
 
 @dataclass(frozen=True)
 class NgramModel:
-    """tables[n-1] maps an n-gram to (log10 probability of its last word, log10 back-off weight as a context)."""
+    """tables[n-1]: n-gram to (log10 probability of its last word, log10 back-off weight as a context)."""
 
     tables: tuple[dict[Ngram, tuple[float, float]], ...]
 
@@ -49,7 +44,7 @@ class NgramModel:
 
 @dataclass(frozen=True)
 class Perplexity:
-    """Per predicted token, sentence ends included and words outside the vocabulary left out; oov_rate is of words."""
+    """Per predicted token: sentence ends included, unknown words left out. oov_rate is of words."""
 
     value: float
     oov_rate: float
@@ -58,12 +53,12 @@ class Perplexity:
 
 
 def estimate(sentences: Iterable[Sequence[str]], order: int) -> NgramModel:
-    """Interpolated modified Kneser-Ney (Chen and Goodman, 1999, section 4.1.6), as KenLM's lmplz estimates it.
+    """Interpolated modified Kneser-Ney (Chen and Goodman, 1999, section 4.1.6), as KenLM's lmplz does it.
 
-    Lower orders count the distinct words before an n-gram (sentence starts keep their plain counts); unigrams are
-    interpolated with a uniform share, which is all that <unk> has. Where a text is too small for the discounts of
-    an order (a count of counts is zero), that order takes FALLBACK_DISCOUNTS. Sentences without words are skipped,
-    and the order shrinks to the longest sentence. Raises UserError when no word is left.
+    Lower orders count the distinct words before an n-gram (sentence starts keep their plain counts); unigrams
+    are interpolated with a uniform share, which is all that <unk> has. Where a text is too small for the
+    discounts of an order (a count of counts is zero), that order takes FALLBACK_DISCOUNTS. Sentences without
+    words are skipped, and the order shrinks to the longest sentence. Raises UserError when no word is left.
     """
     if not 1 <= order <= MAX_ORDER:
         raise ValueError(f"order {order} is not between 1 and {MAX_ORDER}")
@@ -103,14 +98,18 @@ def _adjusted_counts(sentences: Iterable[Sequence[str]], order: int) -> list[Cou
 def _check_words(words: Iterable[str]) -> None:
     words = set(words)
     if not words:
-        raise UserError("the language model's text has no words: give it the transcripts of the training split")
+        raise UserError(
+            "the language model's text has no words: give it the transcripts of the training split"
+        )
     for word in words:
         if word in (BOS, EOS, UNK) or word.split() != [word]:
-            raise UserError(f"the language model's text has the word {word!r}, which an ARPA file cannot hold")
+            raise UserError(
+                f"the language model's text has the word {word!r}, which an ARPA file cannot hold"
+            )
 
 
 def _discounts(table: Counter) -> tuple[float, float, float]:
-    """D1, D2 and D3+ (Chen and Goodman, 1999, equation 26), or FALLBACK_DISCOUNTS where they are not defined."""
+    """D1, D2 and D3+ (Chen and Goodman, 1999, equation 26), or FALLBACK_DISCOUNTS where undefined."""
     counts_of_counts = Counter(table.values())
     n1, n2, n3, n4 = (counts_of_counts[count] for count in (1, 2, 3, 4))
     if not (n1 and n2 and n3 and n4):
@@ -131,13 +130,16 @@ def _interpolate(table: Counter, lower: dict[Ngram, float]) -> tuple[dict[Ngram,
         left[context] = left.get(context, 0.0) + discounts[min(count, 3)]
     leftover = {context: left[context] / total for context, total in totals.items()}
     probabilities = {
-        ngram: (count - discounts[min(count, 3)]) / totals[ngram[:-1]] + leftover[ngram[:-1]] * lower[ngram[1:]]
+        ngram: (count - discounts[min(count, 3)]) / totals[ngram[:-1]]
+        + leftover[ngram[:-1]] * lower[ngram[1:]]
         for ngram, count in table.items()
     }
     return probabilities, leftover
 
 
-def _logs(probabilities: dict[Ngram, float], leftover: dict[Ngram, float]) -> dict[Ngram, tuple[float, float]]:
+def _logs(
+    probabilities: dict[Ngram, float], leftover: dict[Ngram, float]
+) -> dict[Ngram, tuple[float, float]]:
     return {
         ngram: (math.log10(probability), math.log10(leftover[ngram]) if ngram in leftover else 0.0)
         for ngram, probability in probabilities.items()
@@ -167,58 +169,6 @@ def read_arpa(path: Path) -> NgramModel:
             tables.append({})
         tables[len(ngram) - 1][ngram] = (log_prob, back_off)
     return NgramModel(tuple(tables))
-
-
-def arpa_entries(path: Path) -> Iterator[tuple[Ngram, float, float]]:
-    """Every n-gram of an ARPA file in its order: words, log10 probability, log10 back-off weight (0 where none).
-
-    Raises DataError when the file is missing, damaged, or does not hold the counts it announces.
-    """
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            yield from _entries(file, path)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist; `ds2 lm` writes a language model") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8 text: not an ARPA file") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise DataError(f"{path} is a damaged gzip file: fetch or estimate it again") from None
-
-
-def _entries(file: IO[str], path: Path) -> Iterator[tuple[Ngram, float, float]]:
-    announced: dict[int, int] = {}
-    found: Counter = Counter()
-    length = 0
-    for number, line in enumerate(file, 1):
-        line = line.strip()
-        if line == "\\end\\":
-            break
-        if not line or line == "\\data\\":
-            continue
-        try:
-            if line.startswith("ngram "):
-                n, _, count = line.removeprefix("ngram ").partition("=")
-                announced[int(n)] = int(count)
-            elif line.startswith("\\") and line.endswith("-grams:"):
-                length += 1
-                if line != f"\\{length}-grams:":
-                    raise ValueError
-            elif length:
-                yield _entry(line.split(), length)
-                found[length] += 1
-        except ValueError:
-            raise DataError(f"{path}:{number}: not a line of an ARPA file: {line[:60]!r}") from None
-    else:
-        what = "ends in the middle" if length else "is empty or not an ARPA file"
-        raise DataError(f"{path} {what} (no \\end\\ line): fetch or estimate it again")
-    if not announced or any(found[n] != count for n, count in announced.items()):
-        raise DataError(f"{path} announces n-grams {announced} and holds {dict(found)}: fetch or estimate it again")
-
-
-def _entry(fields: list[str], length: int) -> tuple[Ngram, float, float]:
-    if not length + 1 <= len(fields) <= length + 2:
-        raise ValueError
-    return tuple(fields[1 : length + 1]), float(fields[0]), float(fields[length + 1]) if fields[length + 1 :] else 0.0
 
 
 def perplexity(model: NgramModel, sentences: Iterable[Sequence[str]]) -> Perplexity:

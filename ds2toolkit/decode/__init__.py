@@ -1,0 +1,1 @@
+"""Decoding: graphs, k2, kaldi-decoder."""

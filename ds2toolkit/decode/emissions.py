@@ -1,0 +1,49 @@
+"""Emissions: the log-probabilities of a recogniser for many utterances."""
+
+from collections.abc import Iterator
+from itertools import groupby
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from ds2toolkit.checkpoint import Recogniser
+from ds2toolkit.data.batch import Batch, Utterances
+from ds2toolkit.data.order import epoch_batches
+from ds2toolkit.model.ctc import greedy, greedy_with_times
+
+
+@torch.inference_mode()
+def emissions(recogniser: Recogniser, utterances: Utterances, title: str) -> Iterator[tuple[str, np.ndarray]]:
+    """(id, log_probs_SV float32, unpadded) of every utterance, the shortest first."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = recogniser.model.to(device).eval()
+    batches = epoch_batches(utterances.durations_s, recogniser.training.batches.budget_s, epoch=1, seed=0)
+    bar = tqdm(total=len(utterances), desc=title, unit="utt", dynamic_ncols=True, leave=False, disable=None)
+    with bar:
+        for batch in DataLoader(utterances, batch_sampler=batches, collate_fn=Batch.of):
+            log_probs_BSV, num_out_B = model(batch.feats_BTF.to(device), batch.num_frames_B.to(device))
+            for name, log_probs_SV, num_out in zip(batch.ids, log_probs_BSV.cpu(), num_out_B.tolist(), strict=True):
+                yield name, log_probs_SV[:num_out].numpy()
+            bar.update(len(batch.ids))
+
+
+def greedy_text(recogniser: Recogniser, log_probs_SV: np.ndarray) -> str:
+    """The text of the best path of one utterance."""
+    (ids,) = greedy(torch.from_numpy(log_probs_SV)[None], torch.tensor([len(log_probs_SV)]))
+    return " ".join(recogniser.vocabulary.decode(ids).split())
+
+
+def greedy_words(recogniser: Recogniser, log_probs_SV: np.ndarray) -> list[dict[str, str | float]]:
+    """The words of the best path, each with its start and end in seconds: of the frames that first emit its ends."""
+    frame_s = recogniser.features.shift_s * recogniser.model.time_stride
+    (path,) = greedy_with_times(torch.from_numpy(log_probs_SV)[None], torch.tensor([len(log_probs_SV)]))
+    words: list[dict[str, str | float]] = []
+    for is_space, group in groupby(path, key=lambda emitted: recogniser.vocabulary.tokens[emitted[0]] == " "):
+        if not is_space:
+            tokens = list(group)
+            start_s, end_s = tokens[0][1] * frame_s, (tokens[-1][1] + 1) * frame_s
+            text = recogniser.vocabulary.decode(token for token, _ in tokens)
+            words.append({"word": text, "start_s": round(start_s, 3), "end_s": round(end_s, 3)})
+    return words

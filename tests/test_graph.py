@@ -1,0 +1,315 @@
+"""The decoding graph: its best path against every path there is, and what it says of bad input."""
+
+import gzip
+import itertools
+import json
+import math
+from functools import lru_cache
+
+import kaldifst
+import numpy as np
+import pytest
+
+from ds2toolkit.config import SearchConfig
+from ds2toolkit.decode.graph import Graph, compile_graph
+from ds2toolkit.decode.kaldi_decoder import KaldiDecoder
+from ds2toolkit.errors import DataError, UserError
+from ds2toolkit.text.lexicon import Lexicon
+from ds2toolkit.text.ngram import BOS, EOS, estimate, read_arpa, write_arpa
+
+WIDE = SearchConfig(search_beam=1000.0, output_beam=1000.0, min_active=0, max_active=100000)
+ENGLISH = ("<blk>", " ", "a", "b", "n")
+MANDARIN = ("<blk>", "中", "国", "人")
+TEXTS = {
+    "english": (ENGLISH, ["a b", "ab a", "an a b", "b", "a a b an", "ban", "a b ban"]),
+    "mandarin": (MANDARIN, ["中国 人", "人 中", "中 国 人", "国人", "中国人 中国", "人 人"]),
+}
+NUM_FRAMES = 6
+
+
+@pytest.fixture(
+    scope="module", params=list(itertools.product(TEXTS, (1, 2, 3))), ids=lambda p: f"{p[0]}-{p[1]}gram"
+)
+def built(request, tmp_path_factory):
+    """A graph, and the lexicon and language model it was compiled from."""
+    (name, order), folder = request.param, tmp_path_factory.mktemp("graph")
+    tokens, lines = TEXTS[name]
+    text = [line.split() for line in lines]
+    lexicon, _ = Lexicon.from_words({word for sentence in text for word in sentence}, tokens)
+    write_arpa(estimate(text, order), folder / "lm.arpa")
+    return (
+        compile_graph(tokens, lexicon, folder / "lm.arpa", folder / "graph"),
+        lexicon,
+        read_arpa(folder / "lm.arpa"),
+    )
+
+
+def random_log_probs(tokens, num_frames=NUM_FRAMES, seed=0, scale=1.0):
+    logits = np.random.default_rng(seed).normal(size=(num_frames, len(tokens))) * scale
+    return (logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).astype(np.float32)
+
+
+def all_paths(tokens, lexicon, model, num_frames=NUM_FRAMES):
+    """Every sequence of tokens over the frames, its best sentence and that one's natural log-probability."""
+    spelled = {}
+    for word, spellings in lexicon.spellings.items():
+        for spelling in spellings:
+            spelled.setdefault("".join(spelling), []).append(word)
+
+    @lru_cache(None)
+    def parses(text):
+        """Every way to read a text as words, spaces being required or absent."""
+        if " " in tokens:
+            return list(itertools.product(*(spelled.get(part, []) for part in text.split())))
+        if not text:
+            return [()]
+        heads = ((text[:n], text[n:]) for n in range(1, len(text) + 1))
+        return [
+            (word, *rest) for head, tail in heads for word in spelled.get(head, []) for rest in parses(tail)
+        ]
+
+    @lru_cache(None)
+    def best(text):
+        scored = (
+            (sum(model.log10_prob(w, (BOS, *s)[: i + 1]) for i, w in enumerate((*s, EOS))), s)
+            for s in parses(text)
+        )
+        score, sentence = max(scored, default=(-math.inf, ()))
+        return score * math.log(10), sentence
+
+    paths = np.array(list(itertools.product(range(len(tokens)), repeat=num_frames)))
+    texts = ("".join(tokens[t] for t, _ in itertools.groupby(path) if t) for path in paths.tolist())
+    scores, found = zip(*map(best, texts), strict=True)
+    return paths, np.array(scores), found
+
+
+def viterbi(arcs, words, log_probs):
+    """The best path through k2's form of the graph, in float64. Returns score and word numbers."""
+    score = np.full(arcs[:, :2].max() + 1, -np.inf)
+    score[0] = 0.0
+    weights = np.ascontiguousarray(arcs[:, 3]).view(np.float32).astype(np.float64)
+    said = {0: ()}
+    for frame in [*log_probs.astype(np.float64), None]:
+        new, new_said = np.full_like(score, -np.inf), {}
+        for (source, target, label, _), weight, word in zip(arcs, weights, words, strict=True):
+            if (label < 0) != (frame is None) or score[source] == -np.inf:
+                continue
+            there = score[source] + weight + (0.0 if frame is None else frame[label])
+            if there > new[target]:
+                new[target] = there
+                new_said[target] = said[source] + ((int(word),) if word > 0 else ())
+        score, said = new, new_said
+    return score[-1], said[len(score) - 1]
+
+
+def test_both_forms_find_the_best_of_all_paths(built):
+    graph, lexicon, model = built
+    paths, lm_scores, sentences = all_paths(graph.tokens, lexicon, model)
+    assert np.isfinite(lm_scores).any()
+    arcs, words = np.load(graph.k2_arcs), np.load(graph.k2_words)
+    with KaldiDecoder(graph) as decoder:
+        for seed in range(12):
+            log_probs = random_log_probs(graph.tokens, seed=seed, scale=1 + seed % 3 * 2)
+            totals = log_probs.astype(np.float64)[np.arange(NUM_FRAMES), paths].sum(axis=1) + lm_scores
+            best = totals.argmax()
+            (found,) = decoder.decode([log_probs], WIDE)
+            score, word_ids = viterbi(arcs, words, log_probs)
+            assert found.reached_final
+            assert found.score == pytest.approx(totals[best], abs=1e-3)
+            assert score == pytest.approx(totals[best], abs=1e-3)
+            assert graph.spell(found.word_ids) == graph.spell(word_ids) == sentences[best]
+
+
+def test_back_off_leaves_input_epsilons_for_openfst_and_none_for_k2(built):
+    graph, _, model = built
+    fst = kaldifst.StdVectorFst.read(str(graph.fst))
+    epsilons = sum(fst.num_input_epsilons(state) for state in range(fst.num_states))
+    assert epsilons > 0 or model.order == 1
+    arcs, words = np.load(graph.k2_arcs), np.load(graph.k2_words)
+    end = arcs[:, 1].max()
+    assert ((arcs[:, 2] == -1) == (arcs[:, 1] == end)).all() and (arcs[:, 0] != end).all()
+    assert arcs[:, 2].min() == -1 and arcs[:, 2].max() == len(graph.tokens) - 1
+    assert set(words[words > 0]) == set(range(1, len(graph.words)))
+    keys = list(zip(arcs[:, 0].tolist(), arcs[:, 2].astype(np.uint32).tolist(), strict=True))
+    assert keys == sorted(keys)
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """What a small English graph is compiled from."""
+    tokens, lines = TEXTS["english"]
+    text = [line.split() for line in lines]
+    write_arpa(estimate(text, 2), tmp_path / "lm.arpa")
+    return (
+        tokens,
+        Lexicon.from_words({w for s in text for w in s}, tokens)[0],
+        tmp_path / "lm.arpa",
+        tmp_path / "graph",
+    )
+
+
+def one_hot(tokens, frames):
+    """Log-probabilities that leave no doubt; `_` is the blank."""
+    log_probs = np.full((len(frames), len(tokens)), -20.0, np.float32)
+    log_probs[range(len(frames)), [tokens.index("<blk>" if frame == "_" else frame) for frame in frames]] = (
+        0.0
+    )
+    return log_probs
+
+
+@pytest.mark.parametrize(
+    ("frames", "said"),
+    [
+        ("a b", "a b"),
+        ("ab", "ab"),
+        (" _ban_", "ban"),
+        ("a_a", ""),
+        ("aa  _ bb ", "a b"),
+        ("a _ _an", "a an"),
+        ("___", ""),
+        (" ", ""),
+    ],
+)
+def test_spaces_stand_between_words_and_may_stand_around_them(parts, frames, said):
+    graph = compile_graph(*parts)
+    (found,) = KaldiDecoder(graph).decode([one_hot(graph.tokens, frames)], WIDE)
+    spelled = " ".join(graph.spell(found.word_ids))
+    assert found.reached_final and found.score > -20 * len(frames)
+    assert spelled == said if frames != "a_a" else "aa" not in spelled.replace(" ", "")
+
+
+def test_homophones_are_told_apart_by_the_language_model(tmp_path):
+    tokens = ("<blk>", " ", "t", "o", "u")
+    lexicon = Lexicon({"to": (("t", "u"),), "too": (("t", "u"), ("t", "o", "o")), "tu": (("t", "u"),)})
+    text = [["to"], ["to"], ["to", "too"], ["to", "too"], ["to", "tu", "too"]]
+    write_arpa(estimate(text, 2), tmp_path / "lm.arpa")
+    graph = compile_graph(tokens, lexicon, tmp_path / "lm.arpa", tmp_path / "graph")
+    paths, lm_scores, sentences = all_paths(tokens, lexicon, read_arpa(tmp_path / "lm.arpa"), 5)
+    log_probs = one_hot(tokens, "tu tu")
+    totals = log_probs[np.arange(5), paths].sum(axis=1) + lm_scores
+    (found,) = KaldiDecoder(graph).decode([log_probs], WIDE)
+    assert graph.spell(found.word_ids) == sentences[totals.argmax()] == ("to", "too")
+    assert found.score == pytest.approx(totals.max(), abs=1e-3)
+
+
+def test_a_graph_is_loaded_as_it_was_compiled(parts):
+    tokens, lexicon, arpa, folder = parts
+    graph = compile_graph(tokens, lexicon, arpa, folder)
+    assert Graph.load(folder) == graph
+    assert graph.tokens == tokens and graph.words == ("<eps>", *lexicon.words)
+    assert "<space> 2\n" in (folder / "tokens.txt").read_text(encoding="utf-8")
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["graph", "lm.arpa"]
+    graph.check_tokens(list(tokens))
+
+
+def test_the_same_input_gives_the_same_bytes_also_from_gzip(parts, tmp_path):
+    tokens, lexicon, arpa, folder = parts
+    compile_graph(tokens, lexicon, arpa, folder)
+    (tmp_path / "lm.arpa.gz").write_bytes(gzip.compress(arpa.read_bytes()))
+    again = compile_graph(tokens, lexicon, tmp_path / "lm.arpa.gz", tmp_path / "again")
+    for name in ("HLG.fst", "k2_arcs.npy", "k2_words.npy", "words.txt", "tokens.txt"):
+        assert (again.folder / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_words_on_one_side_only_are_counted(parts):
+    tokens, lexicon, arpa, folder = parts
+    graph = compile_graph(tokens, Lexicon.from_words({"a", "b", "nab"}, tokens)[0], arpa, folder)
+    assert graph.words == ("<eps>", "a", "b")
+    assert graph.meta["num_lm_words_without_spelling"] == len(lexicon.words) - 2
+    assert graph.meta["num_lexicon_words_outside_lm"] == 1
+
+
+def test_a_compilation_broken_off_leaves_the_older_graph(parts, monkeypatch):
+    tokens, lexicon, arpa, folder = parts
+    graph = compile_graph(tokens, lexicon, arpa, folder)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "save", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        compile_graph(tokens, Lexicon.from_words({"a"}, tokens)[0], arpa, folder)
+    assert Graph.load(folder) == graph
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["graph", "lm.arpa"]
+
+
+def test_a_newer_graph_takes_the_place_of_an_older(parts):
+    tokens, lexicon, arpa, folder = parts
+    compile_graph(tokens, lexicon, arpa, folder)
+    (folder.with_name("part.graph")).mkdir()
+    (folder.with_name("part.graph") / "left over").touch()
+    compile_graph(tokens, Lexicon.from_words({"a"}, tokens)[0], arpa, folder)
+    assert Graph.load(folder).words == ("<eps>", "a")
+    assert not (folder / "left over").exists()
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.6, 0.95])
+def test_a_cut_off_language_model_is_the_users_to_mend(parts, kept):
+    tokens, lexicon, arpa, folder = parts
+    content = arpa.read_bytes()
+    arpa.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(DataError, match="lm.arpa"):
+        compile_graph(tokens, lexicon, arpa, folder)
+    assert not folder.exists()
+
+
+def test_a_language_model_in_the_other_case_is_named_so(parts):
+    tokens, lexicon, arpa, folder = parts
+    write_arpa(estimate([["A", "B"]], 2), arpa)
+    with pytest.raises(UserError, match="upper-case"):
+        compile_graph(tokens, lexicon, arpa, folder)
+    write_arpa(estimate([["x", "y"]], 2), arpa)
+    with pytest.raises(UserError, match="no word in common"):
+        compile_graph(tokens, lexicon, arpa, folder)
+
+
+@pytest.mark.parametrize("spelling", [("a", "q"), (), ("a", " "), ("<blk>",)])
+def test_a_spelling_outside_the_tokens_is_the_users_to_mend(parts, spelling):
+    tokens, _, arpa, folder = parts
+    with pytest.raises(DataError, match="spells 'a'"):
+        compile_graph(tokens, Lexicon({"a": (spelling,)}), arpa, folder)
+
+
+def test_other_tokens_than_the_checkpoints_are_found_out(parts):
+    graph = compile_graph(*parts)
+    with pytest.raises(DataError, match="only one side has 'n' 'z'"):
+        graph.check_tokens(("<blk>", " ", "a", "b", "z"))
+    with pytest.raises(DataError, match="another order"):
+        graph.check_tokens(("<blk>", " ", "b", "a", "n"))
+
+
+def test_a_missing_or_damaged_graph_names_its_stage(parts, tmp_path):
+    with pytest.raises(DataError, match="ds2 graph"):
+        Graph.load(tmp_path / "none")
+    graph = compile_graph(*parts)
+    whole = graph.fst.read_bytes()
+    graph.fst.write_bytes(whole[:-1])
+    with pytest.raises(DataError, match="damaged"):
+        Graph.load(graph.folder)
+    graph.fst.write_bytes(whole)
+    meta = graph.folder / "meta.json"
+    for content in ("{", "{}", json.dumps([1])):
+        meta.write_text(content, encoding="utf-8")
+        with pytest.raises(DataError, match="ds2 graph"):
+            Graph.load(graph.folder)
+
+
+def test_kaldi_decoder_says_when_no_final_state_was_reached(parts):
+    """With room for few states, the search throws away all that could end: "ba" begins a word and is none."""
+    graph = compile_graph(*parts)
+    narrow = SearchConfig(search_beam=0.5, output_beam=0.5, min_active=30, max_active=1)
+    empty, whole, cut = KaldiDecoder(graph).decode(
+        [one_hot(graph.tokens, f) for f in ("", "b an", "b ban ba")], narrow
+    )
+    assert empty == ((), -math.inf, False)
+    assert whole.reached_final and graph.spell(whole.word_ids) == ("b", "an")
+    assert not cut.reached_final and cut.score > -math.inf and graph.spell(cut.word_ids)[:2] == ("b", "ban")
+    assert KaldiDecoder(graph).decode([one_hot(graph.tokens, "b ban ba")], WIDE)[0].reached_final
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((3, 4)), np.zeros(5), np.full((2, 5), np.nan), np.full((2, 5), np.inf)]
+)
+def test_arrays_that_cannot_be_decoded_are_refused(parts, wrong):
+    with pytest.raises(ValueError, match="utterance 0"):
+        KaldiDecoder(compile_graph(*parts)).decode([wrong], WIDE)
