@@ -22,6 +22,7 @@ from ds2toolkit.errors import UserError
 from ds2toolkit.files import write_text
 from ds2toolkit.model.ctc import ctc_loss, greedy
 from ds2toolkit.score.align import ErrorCounts, count_errors
+from ds2toolkit.train.curves import draw
 from ds2toolkit.train.optimiser import learning_rate, optimiser, set_learning_rate
 from ds2toolkit.train.progress import Progress
 
@@ -177,6 +178,7 @@ class Run:
             s.best = counts.rate
             self.save(self.folder / "best.pt")
         self.save(self.last)
+        draw(s.history, self.folder / "curves.png")
         write_text(self.folder / "history.jsonl", "".join(json.dumps(one) + "\n" for one in s.history))
         self.progress.epoch(s.step, line)
 

@@ -1,0 +1,21 @@
+"""Stage `graph`: tokens, lexicon and language model composed into one decoding graph, H∘L∘G."""
+
+from ds2toolkit.decode.graph import compile_graph
+from ds2toolkit.errors import DataError
+from ds2toolkit.recipe import Recipe, shown
+from ds2toolkit.text.lexicon import Lexicon
+from ds2toolkit.text.vocabulary import Vocabulary
+
+
+def run(recipe: Recipe) -> None:
+    tokens = Vocabulary.read(recipe.need(recipe.lang / "tokens.txt", "lang", "graph")).tokens
+    arpa = recipe.need(recipe.lang / "G.arpa", "lm", "graph")
+    words = recipe.need(recipe.lang / "words.list", "lm", "graph").read_text(encoding="utf-8").split()
+    lexicon, unspellable = Lexicon.from_words(words, tokens)
+    if unspellable:
+        print(f"left out {len(unspellable)} words that the tokens can't spell, such as {unspellable[0]!r}")
+    if not lexicon.words:
+        raise DataError(f"{shown(recipe.lang / 'words.list')}: no word can be spelled with the tokens")
+    lexicon.write(recipe.lang / "lexicon.txt")
+    compile_graph(tokens, lexicon, arpa, recipe.lang / "graph")
+    print(f"decoding graph of {len(lexicon.words):,d} words in {shown(recipe.lang / 'graph')}")

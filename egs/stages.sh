@@ -1,0 +1,79 @@
+# The driver that every run.sh sources: options, stage(), logging.
+
+set -euo pipefail
+
+recipe=$(cd "$(dirname "${BASH_SOURCE[1]}")" && pwd)
+script=${BASH_SOURCE[1]}
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+stage=0 stop_stage=100 nj= conf= exp= variant= help=
+unset corpus_dir
+
+usage() {
+  sed -n '2s/^# *//p' "$script"
+  cat <<END
+
+Options:
+  --stage N         start at stage N and go on (default 0)
+  --stop-stage M    end after stage M
+  --toy             make a toy corpus in the layout of the real one and use the small configuration
+  --mini            the mini variant of the recipe, where it has one
+  --corpus-dir DIR  a copy of the corpus that you already have
+  --conf NAME       training configuration: conf/NAME.yaml or a path
+  --exp NAME        name of the experiment folder below exp/ (default ds2)
+  --nj N            number of parallel jobs
+  --help            this text
+
+Stages:
+END
+}
+
+fail() { echo "$(basename "$(dirname "$script")")/run.sh: $*" >&2; exit 2; }
+
+while [ $# -gt 0 ]; do
+  case $1 in
+    --help|-h) help=true; shift ;;
+    --toy|--mini) variant=${1#--}; shift ;;
+    --stage|--stop-stage|--nj|--conf|--exp|--corpus-dir)
+      [ $# -ge 2 ] || fail "$1 needs a value"
+      name=${1#--}; printf -v "${name//-/_}" %s "$2"; shift 2 ;;
+    *) fail "unknown option $1; the options are --stage --stop-stage --toy --mini --corpus-dir --conf --exp --nj --help" ;;
+  esac
+done
+for number in "$stage" "$stop_stage" "${nj:-1}"; do
+  [[ $number =~ ^[0-9]+$ ]] || fail "expected a whole number, got '$number'"
+done
+
+if [ -n "${corpus_dir+given}" ]; then
+  [ -d "$corpus_dir" ] || fail "--corpus-dir '$corpus_dir' is not a folder"
+  corpus_dir=$(cd "$corpus_dir" && pwd)
+fi
+
+if ! command -v ds2 >/dev/null; then
+  [ -x "$root/.venv/bin/ds2" ] || fail "ds2 is not installed; run: make -C $root install"
+  PATH=$root/.venv/bin:$PATH
+fi
+[ -z "$help" ] || usage
+
+# The options of run.sh that a verb takes, as that verb's options.
+options_of() {
+  [ -z "$variant" ] || printf '%s\n' --variant "$variant"
+  case $1 in
+    download|prepare) [ -z "${corpus_dir-}" ] || printf '%s\n' --corpus-dir "$corpus_dir" ;;
+    train) [ -z "$conf" ] || printf '%s\n' --conf "$conf" ;;
+  esac
+  case $1 in prepare|features) [ -z "$nj" ] || printf '%s\n' --nj "$nj" ;; esac
+  case $1 in train|decode|score) [ -z "$exp" ] || printf '%s\n' --exp "$exp" ;; esac
+}
+
+# stage NUMBER TITLE ds2 VERB [OPTION...]: run it when its turn has come, printed as the command that repeats it.
+stage() {
+  local number=$1 title=$2 verb=$4 options
+  if [ -n "$help" ]; then printf '  %2d  %-34s ds2 %s\n' "$number" "$title" "${*:4}"; return; fi
+  if [ "$number" -lt "$stage" ] || [ "$number" -gt "$stop_stage" ]; then return; fi
+  mapfile -t options < <(options_of "$verb")
+  shift 3
+  set -- ds2 "$@" --recipe "$recipe" "${options[@]}"
+  echo "$(date '+%Y-%m-%d %H:%M:%S') Stage $number: $title" >&2
+  echo "    $(printf '%q ' "$@")" >&2
+  "$@"
+}

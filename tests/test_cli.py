@@ -1,0 +1,184 @@
+"""The command line: help that helps, mistakes in one or two lines with exit code 2, the next command named."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DS2 = [sys.executable, "-c", "import sys; from ds2toolkit.cli import main; sys.argv[0] = 'ds2'; main()"]
+
+
+def ds2(*arguments, cwd=ROOT):
+    return subprocess.run([*DS2, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def new_recipe(folder: Path, extra: str = "") -> Path:
+    (folder / "local").mkdir(parents=True)
+    (folder / "conf").mkdir()
+    (folder / "recipe.yaml").write_text(
+        "title: a test\nsplits: {train: [train], dev: [dev], test: [test]}\nconf: tiny\n" + extra, encoding="utf-8"
+    )
+    (folder / "local" / "prepare.py").write_text("def prepare(corpus_dir, report):\n    return {}\n", encoding="utf-8")
+    (folder / "conf" / "tiny.yaml").write_text("num_epochs: 1\n", encoding="utf-8")
+    return folder
+
+
+def one_clear_line(run, *words):
+    assert run.returncode == 2, run.stderr
+    assert "Traceback" not in run.stderr
+    assert len(run.stderr.strip().splitlines()) <= 3
+    for word in words:
+        assert word in run.stderr
+
+
+def test_help_lists_the_verbs_and_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom ds2toolkit.cli import main\nsys.argv = ['ds2', '--help']\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "heavy = {'torch', 'lhotse', 'numpy', 'scipy', 'matplotlib', 'kaldifst'} & set(sys.modules)\nassert not heavy, heavy\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    for verb in "download prepare features lang lm graph train decode score transcribe doctor list".split():
+        assert f"  {verb} " in run.stdout
+
+
+@pytest.mark.parametrize("verb", ["train", "decode", "transcribe"])
+def test_every_verb_helps(verb):
+    run = ds2(verb, "--help")
+    assert run.returncode == 0 and "--" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["bake"], ["bake", "prepare"]),
+        (["train", "--recipe", "."], ["recipe.yaml", "--recipe DIR"]),
+        (["prepare", "--nj", "-1", "--recipe", "egs/an4"], ["--nj -1"]),
+        (["train", "--recipe", "egs/an4", "--variant", "huge"], ["no variant 'huge'", "toy"]),
+        (["train", "--recipe", "egs/an4", "--conf", "nosuch"], ["no training configuration 'nosuch'"]),
+        (["train", "--recipe", "egs/an4", "--set", "model.rnn_sise=3"], ["rnn_sise", "did you mean 'rnn_size'"]),
+        (["transcribe", "nosuch.wav", "--model", "nosuch.pt"], ["nosuch.pt does not exist"]),
+        (["list", "tests"], ["no recipe below"]),
+    ],
+)
+def test_mistakes_are_named(arguments, words):
+    run = ds2(*arguments)
+    assert run.returncode == 2 and "Traceback" not in run.stderr
+    assert all(word in run.stderr for word in words), run.stderr
+
+
+def test_an_unknown_option_is_refused():
+    run = ds2("train", "--epochs", "3")
+    assert run.returncode == 2 and "--epochs" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "writer"),
+    [
+        ("prepare", "download"),
+        ("features", "prepare"),
+        ("lang", "prepare"),
+        ("lm", "prepare"),
+        ("graph", "lang"),
+        ("train", "lang"),
+        ("decode", "train"),
+        ("score", "decode"),
+    ],
+)
+def test_a_stage_before_its_turn_names_the_one_that_feeds_it(tmp_path, verb, writer):
+    recipe = new_recipe(tmp_path / "mine")
+    one_clear_line(ds2(verb, cwd=recipe), f"ds2: {verb} needs", writer, f"Run: ds2 {writer} --recipe")
+
+
+def test_the_stage_of_run_sh_is_named(tmp_path):
+    recipe = new_recipe(tmp_path / "mine")
+    (recipe / "run.sh").write_text('stage 6 "Train"   ds2 train\n', encoding="utf-8")
+    one_clear_line(ds2("decode", "--recipe", recipe), "stage 6 (train) writes", "run.sh --stage 6")
+
+
+@pytest.mark.parametrize(
+    ("extra", "word"),
+    [
+        ("langauge: english\n", "did you mean 'language'"),
+        ("features: {kind: spectogram}\n", "features.kind"),
+        ("vocabulary: [\n", "not YAML"),
+    ],
+)
+def test_a_recipe_yaml_with_a_mistake(tmp_path, extra, word):
+    one_clear_line(ds2("lang", "--recipe", new_recipe(tmp_path / "mine", extra)), "recipe.yaml", word)
+
+
+def test_a_corpus_that_nobody_can_download(tmp_path):
+    one_clear_line(ds2("download", "--recipe", new_recipe(tmp_path / "mine")), "--corpus-dir")
+
+
+def test_a_wrong_corpus_folder(tmp_path):
+    recipe = new_recipe(tmp_path / "mine")
+    one_clear_line(ds2("download", "--corpus-dir", tmp_path / "nosuch", "--recipe", recipe), "is not a folder")
+
+
+def test_ctrl_c_is_130(tmp_path):
+    recipe = new_recipe(tmp_path / "mine")
+    (recipe / "local" / "prepare.py").write_text(
+        "import os, signal\ndef download(corpus_dir, splits):\n    os.kill(os.getpid(), signal.SIGINT)\n", encoding="utf-8"
+    )
+    run = ds2("download", "--recipe", recipe)
+    assert run.returncode == 130 and "Traceback" not in run.stderr and "interrupted" in run.stderr
+
+
+def test_a_full_disk_is_named(tmp_path):
+    recipe = new_recipe(tmp_path / "mine")
+    (recipe / "local" / "prepare.py").write_text(
+        "def download(corpus_dir, splits):\n    with open('/dev/full', 'w') as full:\n        full.write('x' * 10000)\n",
+        encoding="utf-8",
+    )
+    one_clear_line(ds2("download", "--recipe", recipe), "No space left")
+
+
+def test_a_bug_keeps_its_traceback(tmp_path):
+    recipe = new_recipe(tmp_path / "mine")
+    (recipe / "local" / "prepare.py").write_text("def download(corpus_dir, splits):\n    1 / 0\n", encoding="utf-8")
+    run = ds2("download", "--recipe", recipe)
+    assert run.returncode == 1 and "ZeroDivisionError" in run.stderr
+
+
+def test_doctor_and_list_run():
+    assert "torch" in ds2("doctor").stdout
+    listed = ds2("list", "egs")
+    assert listed.returncode == 0 and "egs/librispeech" in listed.stdout and "egs/an4" in listed.stdout
+
+
+def run_sh(*arguments, recipe="librispeech"):
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = ["bash", f"egs/{recipe}/run.sh", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("recipe", ["librispeech", "an4"])
+def test_run_sh_help_lists_its_stages(recipe):
+    run = run_sh("--help", recipe=recipe)
+    assert run.returncode == 0
+    assert [line.split()[0] for line in run.stdout.splitlines() if "  ds2 " in line] == list("012345678")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--staeg", "3"], "--stage"),
+        (["--stage"], "needs a value"),
+        (["--stage", "three"], "whole number"),
+        (["--corpus-dir", "/nosuch"], "not a folder"),
+    ],
+)
+def test_run_sh_refuses_what_it_does_not_know(arguments, word):
+    run = run_sh(*arguments)
+    assert run.returncode == 2 and word in run.stderr
+
+
+def test_run_sh_stops_where_it_is_told():
+    run = run_sh("--stage", "9")
+    assert run.returncode == 0 and not run.stdout
