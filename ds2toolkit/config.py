@@ -115,7 +115,7 @@ class SplitConfig:
 
 @dataclass(frozen=True)
 class LmConfig:
-    """The word language model: estimated from the training text, or a given ARPA file of the corpus folder."""
+    """The word language model: estimated from the training text, or an ARPA file of the recipe's lm/ folder."""
 
     order: int = 3
     arpa: str | None = None

@@ -11,6 +11,8 @@ from lhotse.audio import AudioSource
 from ds2toolkit.data.report import Report
 from ds2toolkit.errors import DataError
 
+SPHERE_HEADER_BYTES = 1024
+SPHERE_COUNT = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
 WAV_SHORT_OF_DATA = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
 WAV_LENGTH_UNKNOWN = 0x7FFFF000  # what programs that write to a pipe put there
 LANDMARKS = {
@@ -75,7 +77,7 @@ def read_cut(
 ) -> MonoCut:
     """The first channel of an audio file as a cut with one supervision; only the header is read.
 
-    Everything that soundfile reads is welcome, plain NIST SPHERE too, for which lhotse wants a program of its own.
+    Everything that soundfile reads is welcome, plain NIST SPHERE too, for which lhotse wants another program.
     Raises soundfile.LibsndfileError when the header can't be read.
     """
     recording = read_recording(path, utterance_id)
@@ -120,7 +122,7 @@ def read_recording(path: Path, recording_id: str) -> Recording:
 def audio_fault(path: Path) -> tuple[str, str]:
     """Why an audio file can't be used, as (reason, detail); two empty strings when it can.
 
-    Opens the file and reads its last sample, so that a file shorter than its header says is found without decoding it all.
+    Reads the last sample: that finds a file shorter than its header says, without decoding it all.
     """
     if not path.is_file():
         return "no audio file", str(path)
@@ -158,12 +160,13 @@ def promised_frames(path: Path, audio: soundfile.SoundFile) -> int:
 def stated_frames(path: Path, audio: soundfile.SoundFile) -> int:
     if audio.format == "NIST":
         with path.open("rb") as file:
-            fields = [line.split() for line in file.read(1024).splitlines()]
-        return next((int(field[2]) for field in fields if field[:2] == [b"sample_count", b"-i"]), 0)
+            count = SPHERE_COUNT.search(file.read(SPHERE_HEADER_BYTES))
+        return int(count[1]) if count else 0
     sizes = WAV_SHORT_OF_DATA.search(audio.extra_info)
-    if sizes is None or int(sizes[1]) >= WAV_LENGTH_UNKNOWN:
-        return 0
-    return audio.frames * int(sizes[1]) // max(1, int(sizes[2]))
+    stated, found = map(int, sizes.groups()) if sizes else (0, 0)
+    if found < stated < WAV_LENGTH_UNKNOWN:
+        return stated // max(1, found // max(1, audio.frames))
+    return 0
 
 
 def describe(folder: Path) -> str:
@@ -176,7 +179,8 @@ def describe(folder: Path) -> str:
     if not names:
         return f"{folder} is empty"
     known = [name for landmark, name in LANDMARKS.items() if (folder / landmark).exists()]
-    seems = f"looks like {known[0]}" if known else f"holds {', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
+    shown = names if len(names) < 6 else [*names[:5], "…"]
+    seems = f"looks like {known[0]}" if known else f"holds {', '.join(shown)}"
     archives = [name for name in names if name.endswith((".tar.gz", ".tgz", ".zip"))]
     return f"{folder} {seems}" + (f"; unpack {archives[0]} first" if archives else "")
 
@@ -190,4 +194,4 @@ def read_lines(path: Path) -> list[str]:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line.strip() for line in text.split("\n") if line.strip()]

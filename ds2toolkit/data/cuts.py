@@ -1,5 +1,7 @@
 """Cuts on disk, and the checks that every corpus goes through before it is believed."""
 
+import gzip
+import json
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -20,8 +22,10 @@ MIN_SHIFT_FACTOR = 2  # the convolutions of DS2 stride over time by 2 at least
 
 
 def write(cuts: Iterable[Cut], path: Path) -> None:
-    with whole(path) as part:
-        CutSet.from_cuts(cuts).to_file(part)
+    """Write cuts as lhotse reads them; the same cuts, the same bytes, so no time of writing in the gzip header."""
+    with whole(path) as part, gzip.GzipFile(part, "wb", mtime=0) as lines:
+        for cut in cuts:
+            lines.write(json.dumps(cut.to_dict(), ensure_ascii=False).encode() + b"\n")
 
 
 def read(path: Path) -> CutSet:

@@ -28,7 +28,10 @@ def explained(what: str) -> Iterator[None]:
 
 
 def fetch(url: str, path: Path, num_bytes: int | None = None) -> None:
-    """Download `url` to `path` unless it is there, resuming `path`.part. Raises UserError when it can't or the size is wrong."""
+    """Download `url` to `path` unless it is there, resuming `path`.part.
+
+    Raises UserError when it can't or when the file has not num_bytes.
+    """
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ class Report:
         self.dropped: list[tuple[str, str, str, str]] = []
 
     def drop(self, split: str, utterance_id: str, reason: str, detail: str = "") -> None:
-        """Note an utterance left out. `reason` is what utterances are counted by; `detail` tells this one from others."""
+        """Note an utterance left out. Counts go by `reason`; `detail` tells this one from the others."""
         self.dropped.append((split, utterance_id, reason, detail))
 
     def counts(self) -> Counter[tuple[str, str]]:
@@ -27,7 +27,9 @@ class Report:
     def lines(self) -> list[str]:
         if not self.dropped:
             return ["No utterance was dropped."]
-        totals = [f"{split}  {count:6d}  {reason}" for (split, reason), count in sorted(self.counts().items())]
+        totals = [
+            f"{split}  {count:6d}  {reason}" for (split, reason), count in sorted(self.counts().items())
+        ]
         each = [
             f"{split}  {utterance_id}  {reason}{': ' if detail else ''}{' '.join(detail.split())}"
             for split, utterance_id, reason, detail in self.dropped

@@ -1,19 +1,15 @@
 """The decoding graph H∘L∘G: compiled from tokens, lexicon and ARPA, stored whole, loaded and checked."""
 
-import errno
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ds2toolkit.errors import DataError, UserError
-from ds2toolkit.files import write_json, write_text
+from ds2toolkit.files import whole_folder, write_json, write_text
 from ds2toolkit.text.arpa import BOS, EOS, UNK, arpa_entries
 from ds2toolkit.text.lexicon import Lexicon
 from ds2toolkit.text.vocabulary import SPACE_ON_DISK
@@ -121,7 +117,7 @@ def compile_graph(tokens: Sequence[str], lexicon: Lexicon, arpa: Path, out_dir: 
         )
     spellings = _in_token_numbers(lexicon, words, tokens)
     space = tokens.index(" ") if " " in tokens else None
-    with _whole_folder(out_dir) as folder:
+    with whole_folder(out_dir) as folder:
         from ds2toolkit.decode import fsts
 
         num_marks = max(fsts.marks(spellings))
@@ -170,29 +166,3 @@ def _write_symbols(path: Path, symbols: list[str]) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def _whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill; it takes the place of `path` when the block ends without an error."""
-    part, old = (path.with_name(f"{prefix}.{path.name}") for prefix in ("part", "old"))
-    for leftover in (part, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        yield part
-        for file in part.iterdir():
-            with file.open("rb+") as opened:
-                os.fsync(opened.fileno())
-        if path.exists():
-            path.replace(old)
-        part.replace(path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"{path} could not be written: the disk is full. Make room and run this again."
-            ) from None
-        raise
-    finally:
-        for leftover in (part, old):
-            shutil.rmtree(leftover, ignore_errors=True)

@@ -17,5 +17,11 @@ def run(recipe: Recipe) -> None:
     if not lexicon.words:
         raise DataError(f"{shown(recipe.lang / 'words.list')}: no word can be spelled with the tokens")
     lexicon.write(recipe.lang / "lexicon.txt")
-    compile_graph(tokens, lexicon, arpa, recipe.lang / "graph")
+    meta = compile_graph(tokens, lexicon, arpa, recipe.lang / "graph").meta
+    for count, what in (
+        (meta["num_lm_words_without_spelling"], "words of the language model have no spelling and are left out"),
+        (meta["num_lexicon_words_outside_lm"], "words of the lexicon are not in the language model and can't be recognised"),
+    ):
+        if count:
+            print(f"{count:,d} {what}")
     print(f"decoding graph of {len(lexicon.words):,d} words in {shown(recipe.lang / 'graph')}")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ds2toolkit.data import cuts as cut_files
-from ds2toolkit.errors import DataError
+from ds2toolkit.errors import DataError, UserError
 from ds2toolkit.files import whole, write_text
 from ds2toolkit.recipe import Recipe, shown
 from ds2toolkit.text import ngram
@@ -17,11 +17,12 @@ def run(recipe: Recipe) -> None:
     train = list(sentences(recipe, recipe.config.splits.train))
     dev = list(sentences(recipe, recipe.config.splits.dev))
     if recipe.config.lm.arpa:
-        copy_arpa(recipe, given(recipe, recipe.config.lm.arpa), arpa)
+        copy_arpa(given(recipe, recipe.config.lm.arpa), arpa)
     else:
         ngram.write_arpa(ngram.estimate(train, recipe.config.lm.order), arpa)
     write_text(words, "\n".join(vocabulary_words(recipe, train)) + "\n")
-    print(f"language model {shown(arpa)}: {ngram.perplexity(ngram.read_arpa(arpa), dev)} on the dev text")
+    on_dev = ngram.perplexity(ngram.read_arpa(arpa), dev)
+    print(f"language model {shown(arpa)}: dev perplexity {on_dev.value:.1f}, words outside it {on_dev.oov_rate:.2%}")
 
 
 def sentences(recipe: Recipe, splits: tuple[str, ...]) -> Iterator[list[str]]:
@@ -32,10 +33,16 @@ def sentences(recipe: Recipe, splits: tuple[str, ...]) -> Iterator[list[str]]:
 
 
 def given(recipe: Recipe, name: str) -> Path:
-    return recipe.need(recipe.corpus / name, "download", "lm")
+    """A file of the recipe's own lm/ folder, fetched when the recipe knows from where."""
+    folder = recipe.work / "lm"
+    if not (folder / name).exists() and hasattr(recipe.preparer, "download_lm"):
+        recipe.preparer.download_lm(folder)
+    if not (folder / name).exists():
+        raise UserError(f"recipe.yaml names the file {name}, but {shown(folder / name)} does not exist: put it there.")
+    return folder / name
 
 
-def copy_arpa(recipe: Recipe, source: Path, target: Path) -> None:
+def copy_arpa(source: Path, target: Path) -> None:
     """Unpack an ARPA file, its words in the case of the recipe's normalised text. Raises DataError when it is cut off."""
     opener = gzip.open if source.suffix == ".gz" else open
     last = ""

@@ -1,0 +1,106 @@
+"""Records toy corpora: what is said where and by whom in, audio files out, over all cores."""
+
+import ctypes
+import io
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from ds2toolkit.toy import acoustics, grammar
+from ds2toolkit.toy.speech import SAMPLE_RATE_HZ, Voice, speak
+from ds2toolkit.toy.sphere import write_sphere
+
+LEVEL_DB = -24.0
+MAX_PEAK = 0.9
+BABBLERS = ("m3", "f1", "m7", "f4")
+PAUSE_S = (0.1, 0.3)
+TAKES_A_PROCESS = 40
+PARENT_DEATH_SIGNAL = 1  # Linux's PR_SET_PDEATHSIG
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where it is recorded. `noise` is a name of acoustics.NOISES or "babble"; rt60_s 0 is an open field."""
+
+    noise: str = "pink"
+    snr_db: float = 40.0
+    rt60_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Take:
+    """One utterance to record."""
+
+    path: Path
+    text: str
+    voice: Voice
+    setting: Setting
+    seed: tuple[int, ...]
+
+
+def record(take: Take) -> np.ndarray:
+    """The samples of a take: (num_samples,) int16 at 16 kHz. The same take gives the same samples."""
+    rng = np.random.default_rng(take.seed)
+    pauses = [np.zeros(round(rng.uniform(*PAUSE_S) * SAMPLE_RATE_HZ), np.float32) for _ in range(2)]
+    samples = np.concatenate([pauses[0], speak(take.text, take.voice), pauses[1]])
+    if take.setting.rt60_s > 0:
+        samples = acoustics.reverberate(samples, take.setting.rt60_s, rng)
+    samples = acoustics.add_noise(samples, _noise(take.setting.noise, len(samples), rng), take.setting.snr_db)
+    level = 10 ** (LEVEL_DB / 20) / np.sqrt(np.mean(np.square(samples, dtype=np.float64)))
+    gain = min(level, MAX_PEAK / np.abs(samples).max())
+    return np.round(samples * gain * 32767).astype(np.int16)
+
+
+def _noise(name: str, num_samples: int, rng: np.random.Generator) -> np.ndarray:
+    if name != "babble":
+        return acoustics.NOISES[name](num_samples, rng)
+    voices = [Voice("american", variant, pitch=int(rng.integers(35, 65))) for variant in BABBLERS]
+    return acoustics.babble([speak(grammar.sentence(rng), voice) for voice in voices], num_samples, rng)
+
+
+def write(take: Take) -> float:
+    """Record a take into its file, FLAC or SPHERE by the name's end. Returns its duration in seconds."""
+    samples = record(take)
+    take.path.parent.mkdir(parents=True, exist_ok=True)
+    if take.path.suffix == ".sph":
+        write_sphere(take.path, samples, SAMPLE_RATE_HZ)
+    else:
+        file = io.BytesIO()
+        soundfile.write(file, samples, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
+        take.path.write_bytes(file.getvalue())
+    return len(samples) / SAMPLE_RATE_HZ
+
+
+def write_all(takes: Sequence[Take], title: str) -> list[float]:
+    """Record takes over all cores under a progress bar. Returns their durations in seconds, in order."""
+    num_processes = min(len(os.sched_getaffinity(0)), -(-len(takes) // TAKES_A_PROCESS))
+    with tqdm(total=len(takes), desc=title, unit="utt", dynamic_ncols=True) as bar:
+        durations_s = []
+        for duration_s in _over_processes(takes, num_processes) if num_processes > 1 else map(write, takes):
+            durations_s.append(duration_s)
+            bar.update()
+    return durations_s
+
+
+def _over_processes(takes: Sequence[Take], num_processes: int) -> Iterator[float]:
+    """In processes started afresh: one that has threads, such as torch's, is no place to fork from."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_processes, mp_context=context, initializer=_follow_parent) as pool:
+        try:
+            yield from pool.map(write, takes, chunksize=8)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _follow_parent() -> None:
+    """Leave Ctrl-C to the parent, and die with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)

@@ -1,0 +1,134 @@
+"""From a corpus to a table of error rates, stage by stage, and killed at every one of them."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ds2toolkit.decode.k2_worker import k2_available
+
+ROOT = Path(__file__).parent.parent
+SIZES = {"train-clean-100": 24, "dev-clean": 6, "test-clean": 6, "test-other": 6}
+TINY = """
+num_epochs: 2
+model: {conv: {channels: [4], kernels: [[21, 5]], strides: [[8, 2]]}, num_rnn_layers: 1, rnn_size: 16}
+optimiser: {kind: adamw, learning_rate: 0.005, schedule: one_cycle, loss_reduction: mean}
+batches: {budget_s: 20, num_workers: 0}
+"""
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+VERBS = ["prepare", "features", "lang", "lm", "graph", "train", "decode", "score"]
+PRODUCTS = [
+    "data/*/cuts.jsonl.gz", "data/report.txt", "data/stats.json", "data/lang/tokens.txt", "data/lang/G.arpa",
+    "data/lang/lexicon.txt", "data/lang/graph/HLG.fst", "exp/ds2/decode/*/hyps-*.jsonl", "exp/ds2/score/*",
+]  # fmt: skip
+
+
+def load_toy(path: Path):
+    spec = importlib.util.spec_from_file_location("toy_of_librispeech", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.toy
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> Path:
+    """A copy of egs/librispeech with a tiny configuration and a few toy utterances, stage 0 done."""
+    egs = tmp_path_factory.mktemp("stages") / "egs"
+    for name in ("librispeech/local", "librispeech/conf"):
+        shutil.copytree(ROOT / "egs" / name, egs / name)
+    for name in ("stages.sh", "librispeech/run.sh", "librispeech/recipe.yaml"):
+        shutil.copy(ROOT / "egs" / name, egs / name)
+    folder = egs / "librispeech"
+    (folder / "conf" / "tiny.yaml").write_text(TINY, encoding="utf-8")
+    (folder / "toy" / "corpus").mkdir(parents=True)
+    load_toy(folder / "local" / "toy.py")(folder / "toy" / "corpus", sizes=SIZES)
+    return folder
+
+
+def run_sh(recipe: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = ["bash", str(recipe / "run.sh"), "--toy", "--conf", "tiny", *arguments]
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+
+
+def products(recipe: Path) -> dict[str, str]:
+    """A digest of every product that must not depend on how often a stage was killed."""
+    work = recipe / "toy"
+    paths = sorted(path for pattern in PRODUCTS for path in work.glob(pattern))
+    return {str(path.relative_to(work)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+@pytest.fixture(scope="module")
+def finished(recipe) -> subprocess.CompletedProcess:
+    run = run_sh(recipe, "--stage", "0")
+    assert run.returncode == 0, run.stderr
+    return run
+
+
+def test_one_run_goes_from_audio_to_a_table(recipe, finished):
+    methods = {"greedy", "kaldi"} | ({"k2"} if k2_available() else set())
+    for word in ("test-clean", "test-other", "WER", "CER", *methods):
+        assert word in finished.stdout
+    scores = json.loads((recipe / "toy/exp/ds2/score/score.json").read_text(encoding="utf-8"))["scores"]
+    assert {one["method"] for one in scores} == methods
+    assert {one["set"]: one["num_utterances"] for one in scores if one["condition"] == "all"} == {
+        name: SIZES[name] for name in ("test-clean", "test-other")
+    }
+    assert len({one["condition"] for one in scores if one["set"] == "test-other"}) > 2
+    for name in ("recogs-test-clean-greedy.txt", "errs-test-other-kaldi.txt", "wer-summary-test-clean.txt"):
+        assert (recipe / "toy/exp/ds2/score" / name).stat().st_size
+
+
+def test_the_log_repeats_each_stage_by_hand(recipe, finished):
+    commands = [line.strip() for line in finished.stderr.splitlines() if line.startswith("    ds2 ")]
+    assert [command.split()[1] for command in commands] == ["download", *VERBS]
+    assert all(f"--recipe {recipe}" in command and "--variant toy" in command for command in commands)
+
+
+def test_features_are_not_computed_twice(recipe, finished):
+    run = run_sh(recipe, "--stage", "2", "--stop-stage", "2")
+    assert run.returncode == 0 and run.stdout.count("up to date") == 4
+
+
+def test_a_trained_run_is_left_alone(recipe, finished):
+    before = (recipe / "toy/exp/ds2/best.pt").stat().st_mtime_ns
+    run = run_sh(recipe, "--stage", "6", "--stop-stage", "6")
+    assert run.returncode == 0 and (recipe / "toy/exp/ds2/best.pt").stat().st_mtime_ns == before
+
+
+def test_killed_at_every_stage_the_result_is_the_same(recipe, finished):
+    expected = products(recipe)
+    assert len(expected) > 20
+    for name in ("data", "exp"):
+        shutil.rmtree(recipe / "toy" / name)
+    chance = random.Random(0)
+    for number, verb in enumerate(VERBS, start=1):
+        command = ["bash", str(recipe / "run.sh"), "--toy", "--conf", "tiny", "--stage", str(number)]
+        child = subprocess.Popen(
+            command, env=ENVIRONMENT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(chance.uniform(0.5, 3.0))
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        run = run_sh(recipe, "--stage", str(number), "--stop-stage", str(number))
+        assert run.returncode == 0, f"{verb}: {run.stderr}"
+    assert products(recipe) == expected
+
+
+def test_a_graph_of_other_tokens_is_refused(recipe, finished):
+    meta = recipe / "toy/data/lang/graph/tokens.txt"
+    text = meta.read_text(encoding="utf-8")
+    meta.write_text(text.replace("a 4\n", "é 4\n").replace("é 4\n", "A 4\n"), encoding="utf-8")
+    try:
+        run = run_sh(recipe, "--stage", "7", "--stop-stage", "7")
+    finally:
+        meta.write_text(text, encoding="utf-8")
+    assert run.returncode == 2 and "other tokens" in run.stderr and "Traceback" not in run.stderr
