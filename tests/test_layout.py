@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "ds2toolkit"
 FLOORS = [
     {"errors"},
-    {"files"},
+    {"files", "parallel"},
     {"config"},
     {"text", "model", "score", "toy"},
     {"data"},

@@ -2,15 +2,16 @@
 
 import gzip
 import json
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from lhotse import CutSet
 from lhotse.cut import Cut
-from tqdm import tqdm
 
+from ds2toolkit import parallel
+from ds2toolkit.config import FeatureConfig
 from ds2toolkit.data.report import Report
 from ds2toolkit.errors import DataError
 from ds2toolkit.files import whole
@@ -19,6 +20,7 @@ from ds2toolkit.text.normalise import normalise
 from ds2toolkit.text.vocabulary import Vocabulary
 
 MIN_SHIFT_FACTOR = 2  # the convolutions of DS2 stride over time by 2 at least
+CUTS_A_PROCESS = 1000  # starting a process costs as much as reading some hundred files
 
 
 def write(cuts: Iterable[Cut], path: Path) -> None:
@@ -45,30 +47,15 @@ def audio_fault(cut: Cut) -> str | None:
     return None if np.abs(samples).max(initial=0.0) > 0 else "audio is silent"
 
 
-def parallel(job: Callable, items: list, num_jobs: int, title: str) -> Iterator:
-    """Results of job(item) in order, over processes where there is more than one, under a progress bar."""
-    bar = tqdm(total=len(items), desc=title, unit="utt", dynamic_ncols=True, leave=False, disable=None)
-    with bar:
-        if num_jobs <= 1:
-            for item in items:
-                yield job(item)
-                bar.update()
-            return
-        with ProcessPoolExecutor(num_jobs) as pool:
-            for result in pool.map(job, items, chunksize=16):
-                yield result
-                bar.update()
-
-
 class Checker:
     """Turns a preparer's cuts of one split into cuts that can be trained on or tested, reporting what it drops.
 
     Test splits lose only what can't be scored at all: no audio, no reference, a second use of an id.
     """
 
-    def __init__(self, split: str, testing: bool, language: str, vocabulary: Vocabulary, sample_rate_hz: int, shift_s: float):
+    def __init__(self, split: str, testing: bool, language: str, vocabulary: Vocabulary, features: FeatureConfig):
         self.split, self.testing, self.language, self.vocabulary = split, testing, language, vocabulary
-        self.sample_rate_hz, self.shift_s = sample_rate_hz, shift_s
+        self.sample_rate_hz, self.shift_s, self.window_s = features.sample_rate_hz, features.shift_s, features.window_s
 
     def check(self, cuts: Iterable[Cut], report: Report, num_jobs: int) -> list[Cut]:
         kept: dict[str, Cut] = {}
@@ -80,12 +67,23 @@ class Checker:
                 report.drop(self.split, cut.id, reason, detail)
             else:
                 kept[cut.id] = cut
-        faults = parallel(audio_fault, list(kept.values()), num_jobs, f"checking the audio of {self.split}")
+        num_jobs = min(num_jobs, -(-len(kept) // CUTS_A_PROCESS))
+        title = f"checking the audio of {self.split}"
+        faults = parallel.run(audio_fault, list(kept.values()), num_jobs, title, unit="utt")
         for cut, fault in zip(list(kept.values()), faults, strict=True):
             if fault and not (self.testing and fault == "audio is silent"):
                 report.drop(self.split, cut.id, fault)
                 del kept[cut.id]
+        self.note_changes(kept.values(), report)
         return [self.resampled(cut) for cut in kept.values()]
+
+    def note_changes(self, cuts: Iterable[Cut], report: Report) -> None:
+        """Say in the report what happens to audio of another rate or of several channels."""
+        rates = Counter(cut.sampling_rate for cut in cuts if cut.sampling_rate != self.sample_rate_hz)
+        for rate_hz, count in sorted(rates.items()):
+            report.notes.append(f"{self.split}: {count} utterances resampled from {rate_hz} to {self.sample_rate_hz} Hz")
+        if count := sum(cut.recording.num_channels > 1 for cut in cuts):
+            report.notes.append(f"{self.split}: {count} utterances have several channels; the first one is used")
 
     def normalise(self, cut: Cut) -> tuple[str, str]:
         """Normalise the cut's text, keeping the raw one; returns why it is dropped, two empty strings if it is not."""
@@ -100,6 +98,8 @@ class Checker:
     def fault(self, cut: Cut, text: str) -> tuple[str, str]:
         if not text:
             return "empty transcript", ""
+        if cut.duration < self.window_s:
+            return "shorter than one window of features", f"{cut.duration:.4f} s"
         if self.testing:
             return "", ""
         if unknown := sorted(self.vocabulary.unknown(text)):

@@ -7,10 +7,11 @@ from ds2toolkit.files import write_text
 
 
 class Report:
-    """Collects dropped utterances. Nothing leaves a corpus without a line here."""
+    """Collects dropped utterances, and notes on those kept. Nothing leaves a corpus without a line here."""
 
     def __init__(self) -> None:
         self.dropped: list[tuple[str, str, str, str]] = []
+        self.notes: list[str] = []
 
     def drop(self, split: str, utterance_id: str, reason: str, detail: str = "") -> None:
         """Note an utterance left out. Counts go by `reason`; `detail` tells this one from the others."""
@@ -26,7 +27,7 @@ class Report:
 
     def lines(self) -> list[str]:
         if not self.dropped:
-            return ["No utterance was dropped."]
+            return ["No utterance was dropped.", *self.notes]
         totals = [
             f"{split}  {count:6d}  {reason}" for (split, reason), count in sorted(self.counts().items())
         ]
@@ -34,4 +35,4 @@ class Report:
             f"{split}  {utterance_id}  {reason}{': ' if detail else ''}{' '.join(detail.split())}"
             for split, utterance_id, reason, detail in self.dropped
         ]
-        return [f"Dropped {len(self.dropped)} utterances.", "", *totals, "", *each]
+        return [f"Dropped {len(self.dropped)} utterances.", *self.notes, "", *totals, "", *each]

@@ -1,18 +1,17 @@
 """Stored features: computed once, in shards that are each whole, so that a stopped run goes on with the next."""
 
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from lhotse import CutSet, LilcomChunkyWriter
 from lhotse.cut import Cut
-from tqdm import tqdm
 
+from ds2toolkit import parallel
 from ds2toolkit.config import FeatureConfig
 from ds2toolkit.data import cuts as cut_files
 from ds2toolkit.data.features import extractor
 
-SHARD = 500
+SHARD = 200
 
 
 def load_features(cut: Cut, config: FeatureConfig) -> np.ndarray:
@@ -27,13 +26,9 @@ def compute_and_store(cuts: CutSet, config: FeatureConfig, folder: Path, num_job
     cuts = list(cuts)
     shards = [cuts[start : start + SHARD] for start in range(0, len(cuts), SHARD)]
     jobs = [(shard, config, folder / f"{number:05d}") for number, shard in enumerate(shards)]
-    bar = tqdm(total=len(cuts), desc=f"features of {folder.parent.name}", unit="utt", dynamic_ncols=True, leave=False, disable=None)
-    stored: list[Cut] = []
-    with bar, ProcessPoolExecutor(num_jobs) as pool:
-        for path in pool.map(_store_shard, jobs):
-            stored += cut_files.read(path)
-            bar.update(len(stored) - bar.n)
-    return stored
+    title = f"features of {folder.parent.name}"
+    paths = parallel.run(_store_shard, jobs, min(num_jobs, len(jobs)), title, chunk=1, unit="shard")
+    return [cut for path in paths for cut in cut_files.read(path)]
 
 
 def _store_shard(job: tuple[list[Cut], FeatureConfig, Path]) -> Path:

@@ -1,19 +1,15 @@
 """Records toy corpora: what is said where and by whom in, audio files out, over all cores."""
 
-import ctypes
 import io
-import multiprocessing
 import os
-import signal
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
-from tqdm import tqdm
 
+from ds2toolkit import parallel
 from ds2toolkit.toy import acoustics, grammar
 from ds2toolkit.toy.speech import SAMPLE_RATE_HZ, Voice, speak
 from ds2toolkit.toy.sphere import write_sphere
@@ -23,7 +19,6 @@ MAX_PEAK = 0.9
 BABBLERS = ("m3", "f1", "m7", "f4")
 PAUSE_S = (0.1, 0.3)
 TAKES_A_PROCESS = 40
-PARENT_DEATH_SIGNAL = 1  # Linux's PR_SET_PDEATHSIG
 
 
 @dataclass(frozen=True)
@@ -81,26 +76,5 @@ def write(take: Take) -> float:
 
 def write_all(takes: Sequence[Take], title: str) -> list[float]:
     """Record takes over all cores under a progress bar. Returns their durations in seconds, in order."""
-    num_processes = min(len(os.sched_getaffinity(0)), -(-len(takes) // TAKES_A_PROCESS))
-    with tqdm(total=len(takes), desc=title, unit="utt", dynamic_ncols=True) as bar:
-        durations_s = []
-        for duration_s in _over_processes(takes, num_processes) if num_processes > 1 else map(write, takes):
-            durations_s.append(duration_s)
-            bar.update()
-    return durations_s
-
-
-def _over_processes(takes: Sequence[Take], num_processes: int) -> Iterator[float]:
-    """In processes started afresh: one that has threads, such as torch's, is no place to fork from."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_processes, mp_context=context, initializer=_follow_parent) as pool:
-        try:
-            yield from pool.map(write, takes, chunksize=8)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _follow_parent() -> None:
-    """Leave Ctrl-C to the parent, and die with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    num_jobs = min(os.cpu_count() or 1, -(-len(takes) // TAKES_A_PROCESS))
+    return list(parallel.run(write, takes, num_jobs, title, unit="utt"))

@@ -22,6 +22,7 @@ def run(recipe: Recipe, corpus_dir: Path | None, num_jobs: int) -> None:
         print(f"{name:20} {num_utterances:8,d} utterances {hours:9.2f} hours")
     if dropped := sum(report.counts().values()):
         print(f"dropped {dropped} utterances: {shown(recipe.data / 'report.txt')} says which and why")
+    print("\n".join(report.notes), end="\n" if report.notes else "")
     if missing := [name for name in recipe.config.splits if name not in splits]:
         print(f"not in this copy of the corpus: {', '.join(missing)}")
 
@@ -34,8 +35,7 @@ def write_split(recipe: Recipe, name: str, cuts, report: Report, num_jobs: int) 
         testing=name in config.splits.test,
         language=config.language,
         vocabulary=Vocabulary.english_characters(),
-        sample_rate_hz=config.features.sample_rate_hz,
-        shift_s=config.features.shift_s,
+        features=config.features,
     )
     kept = checker.check(cuts, report, num_jobs)
     if not kept:

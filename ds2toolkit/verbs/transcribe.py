@@ -63,7 +63,10 @@ def transcribe(recogniser: Recogniser, decoder, path: Path) -> dict:
     samples_T, changed = read_audio(path, config.sample_rate_hz)
     if changed:
         print(f"{path}: {changed}", file=sys.stderr)
-    feats_TF = normalise(extractor(config).extract(samples_T, config.sample_rate_hz), config, recogniser.stats)
+    try:
+        feats_TF = normalise(extractor(config).extract(samples_T, config.sample_rate_hz), config, recogniser.stats)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
     feats_BTF = torch.from_numpy(np.ascontiguousarray(feats_TF))[None]
     log_probs_BSV, _ = recogniser.model(feats_BTF, torch.tensor([feats_BTF.shape[1]]))
     line = {"file": str(path), "duration_s": round(len(samples_T) / config.sample_rate_hz, 3)}

@@ -72,7 +72,7 @@ def read_subset(root: Path, split: str, corpus: Corpus) -> Iterator[tuple]:
     transcripts without audio and audio without transcripts; here each of them is reported.
     """
     transcribed = set()
-    for line in tqdm(list(transcript_lines(root / split)), desc=f"reading {split}", unit="utt", leave=False):
+    for line in tqdm(list(transcript_lines(root / split)), desc=f"reading {split}", unit="utt", leave=False, disable=None):
         name, _, text = line.partition(" ")
         path = root / split / Path(name.replace("-", "/")).parent / f"{name}.flac"
         transcribed.add(path)
