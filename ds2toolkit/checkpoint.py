@@ -44,6 +44,11 @@ class Recogniser:
         model = DeepSpeech2(training.model, num_bins(features), len(vocabulary.tokens))
         return Recogniser(model, vocabulary, features, stats, training, language, unit)
 
+    def same_setting(self, other: "Recogniser") -> bool:
+        """Whether all but the weights is the same; other training data shows in its mean and variance."""
+        ours, theirs = ({**one.to_dict(), "model": None} for one in (self, other))
+        return ours == theirs
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "training": to_dict(self.training),

@@ -7,10 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
-
 from ds2toolkit.errors import UserError
-from ds2toolkit.recipe import load
 
 RECIPE = {
     "--recipe": {"type": Path, "default": Path("."), "help": "recipe folder (default: the current folder)"},
@@ -57,7 +54,10 @@ VERBS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
 }
 
 
-def parser() -> ArgumentParser:
+def parser():
+    """The parser of all verbs; its library is imported here, so that Ctrl-C is met by `main` from the start."""
+    from jsonargparse import ArgumentParser
+
     top = ArgumentParser(prog="ds2", description="Deep Speech 2 recipes: each verb is one stage of a recipe.")
     verbs = top.add_subcommands(dest="verb", metavar="VERB", title="verbs (ds2 VERB --help tells more)")
     for name, (summary, options) in VERBS.items():
@@ -70,6 +70,8 @@ def parser() -> ArgumentParser:
 
 def call(arguments: list[str]) -> None:
     """Parse, load the recipe where the verb has one, and run the verb's module."""
+    from ds2toolkit.recipe import load
+
     parsed = parser().parse_args(arguments)
     options = dict(vars(parsed[parsed.verb]))
     if "recipe" in options:

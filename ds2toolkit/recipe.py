@@ -10,8 +10,6 @@ from types import ModuleType
 from ds2toolkit.config import RecipeConfig, TrainConfig, from_dict, merge, override, read_yaml
 from ds2toolkit.errors import ConfigError, UserError
 
-PACKAGE_CONF = Path(__file__).parent / "conf"
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -83,9 +81,9 @@ class Recipe:
         return module
 
     def conf_path(self, name: str | None) -> Path:
-        """A training configuration: a path, or a name in the recipe's conf/ or in the package's."""
+        """A training configuration: a path, or a name in the recipe's conf/."""
         name = name or self.config.conf
-        tried = [Path(name), *(folder / f"{name}.yaml" for folder in (self.folder / "conf", PACKAGE_CONF))]
+        tried = [Path(name), self.folder / "conf" / f"{name}.yaml"]
         for path in tried:
             if path.is_file():
                 return path

@@ -18,7 +18,6 @@ TONES_HZ = {"a": 400, "b": 800, "c": 1600, " ": 0}
 def quiet_threads():
     """Small problems run faster, and always the same, on one thread."""
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """k2 and kaldi-decoder on real speech: the same words and the same scores on AN4's test utterances."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from ds2toolkit.decode.emissions import emissions
 from ds2toolkit.decode.graph import compile_graph
 from ds2toolkit.decode.k2_worker import HOW_TO_GET_K2, k2_available, open_k2
 from ds2toolkit.decode.kaldi_decoder import KaldiDecoder
+from ds2toolkit.recipe import load
 from ds2toolkit.text import ngram
 from ds2toolkit.text.lexicon import Lexicon
 from ds2toolkit.text.vocabulary import Vocabulary
@@ -24,7 +24,7 @@ from ds2toolkit.train.loop import Run
 
 FEATURES = FeatureConfig(storage="on_the_fly")
 SMALL = {
-    "num_epochs": 16,
+    "num_epochs": 12,
     "model": {"conv": {"channels": [8], "kernels": [[41, 11]], "strides": [[4, 2]]}, "num_rnn_layers": 2, "rnn_size": 64},
     "optimiser": {"kind": "adamw", "learning_rate": 3e-3, "schedule": "one_cycle", "loss_reduction": "mean"},
     "batches": {"budget_s": 30, "num_workers": 0},
@@ -35,11 +35,8 @@ WIDE = SearchConfig(search_beam=60.0, output_beam=12.0, min_active=200, max_acti
 @pytest.fixture(scope="module")
 def an4(real_speech) -> dict[str, list]:
     """AN4's cuts, read and checked as `ds2 prepare` does."""
-    path = Path(__file__).parent.parent / "egs/an4/local/prepare.py"
-    spec = importlib.util.spec_from_file_location("prepare_of_an4", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    splits = module.prepare(real_speech / "an4", Report())
+    recipe = load(Path(__file__).parent.parent / "egs/an4")
+    splits = recipe.preparer.prepare(real_speech / "an4", Report())
     vocabulary = Vocabulary.english_characters()
     return {
         name: Checker(name, name == "test", "english", vocabulary, FEATURES).check(cuts, Report(), 1)

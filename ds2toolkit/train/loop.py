@@ -73,9 +73,9 @@ class Run:
         if not self.last.exists():
             return False
         recogniser, state = checkpoint.load(self.last)
-        if recogniser.training != self.config or recogniser.features != self.recogniser.features:
+        if not recogniser.same_setting(self.recogniser):
             raise UserError(
-                f"{self.folder} was trained with other settings.\n"
+                f"{self.folder} was trained with other settings or on other data.\n"
                 "Choose another folder with --exp NAME, or begin again with --restart."
             )
         self.model.load_state_dict(recogniser.model.state_dict())
@@ -88,7 +88,6 @@ class Run:
 
     def run(self) -> None:
         """Train until the last epoch is done. Ctrl-C keeps the state."""
-        torch.set_flush_denormal(True)  # fading gradients of the recurrence make fp32 steps 5 to 12 times slower
         total_s = float(self.durations_s.sum()) * self.config.num_epochs
         self.progress = Progress(self.folder, total_s, self.state.audio_s, self.state.step)
         try:

@@ -1,5 +1,6 @@
 """Stage `decode`: hypotheses of every test set, greedy and over the graph with k2 and kaldi-decoder."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,9 @@ OPEN = {"k2": open_k2, "kaldi": KaldiDecoder}
 def run(recipe: Recipe, exp: str, methods: list[str] | None) -> None:
     folder = recipe.experiment(exp)
     recogniser, _ = checkpoint.load(recipe.need(folder / "best.pt", "train", "decode"))
-    methods = methods or available()
+    if methods is None:
+        methods = available()
+        shutil.rmtree(folder / "decode", ignore_errors=True)  # what an older checkpoint said must not be scored with this
     graph = load_graph(recipe, recogniser) if set(methods) & set(OPEN) else None
     for split in recipe.config.splits.test:
         decode_split(recipe, folder / "decode", recogniser, graph, split, methods)

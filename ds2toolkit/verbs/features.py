@@ -19,14 +19,20 @@ STATS_UTTERANCES = 2000
 
 def run(recipe: Recipe, num_jobs: int) -> None:
     splits = [name for name in recipe.config.splits if recipe.cuts(name).exists()]
-    for name in {*recipe.config.splits.train, *recipe.config.splits.dev} - set(splits):
+    for name in (*recipe.config.splits.train, *recipe.config.splits.dev):
         recipe.need(recipe.cuts(name), "prepare", "features")
     for name in splits:
         if up_to_date(recipe, name):
             print(f"{name}: up to date")
         else:
+            stats_path(recipe).unlink(missing_ok=True)
             extract(recipe, name, num_jobs)
-    write_stats(recipe)
+    if recipe.config.features.mean_variance == "global" and not stats_path(recipe).exists():
+        write_stats(recipe)
+
+
+def stats_path(recipe: Recipe) -> Path:
+    return recipe.data / "stats.json"
 
 
 def key(recipe: Recipe, split: str) -> str:
@@ -73,10 +79,8 @@ def at_speed(cuts: CutSet, speed: float) -> CutSet:
 def write_stats(recipe: Recipe) -> None:
     """Mean and variance over (a sample of) the training set, for the checkpoint to carry."""
     config = recipe.config.features
-    if config.mean_variance != "global":
-        return
     cuts = [cut for name in recipe.config.splits.train for cut in cut_files.read(recipe.featured_cuts(name))]
     sample = cuts[:: max(1, len(cuts) // STATS_UTTERANCES)]
     stats = FeatureStats.of(load_features(cut, config) for cut in sample)
-    write_json(recipe.data / "stats.json", stats.to_dict())
-    print(f"mean and variance of {len(sample):,d} training utterances in {shown(recipe.data / 'stats.json')}")
+    write_json(stats_path(recipe), stats.to_dict())
+    print(f"mean and variance of {len(sample):,d} training utterances in {shown(stats_path(recipe))}")

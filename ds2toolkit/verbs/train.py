@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import torch
 from lhotse.cut import Cut
 
 from ds2toolkit.checkpoint import Recogniser
@@ -19,6 +20,7 @@ from ds2toolkit.train.loop import Run
 
 
 def run(recipe: Recipe, conf: str | None, exp: str, restart: bool, settings: list[str]) -> None:
+    torch.set_flush_denormal(True)  # fading gradients of the recurrence make fp32 steps 5 to 12 times slower
     config = recipe.training(conf, settings)
     folder = recipe.experiment(exp)
     if restart:
