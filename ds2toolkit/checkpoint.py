@@ -1,5 +1,6 @@
 """Checkpoints: whole files that carry a network with everything that decoding needs, and a run's state to go on from."""
 
+import io
 import pickle
 import zipfile
 from dataclasses import dataclass
@@ -75,9 +76,14 @@ class Recogniser:
 
 
 def save(path: Path, recogniser: Recogniser, state: dict[str, Any]) -> None:
-    """Write a checkpoint, whole or not at all; state: the run's plain values and tensors."""
+    """Write a checkpoint, whole or not at all; state: the run's plain values and tensors.
+
+    By way of memory: torch reports a full disk as a bug of its own. Raises UserError when the disk is full.
+    """
+    raw = io.BytesIO()
+    torch.save({"format": FORMAT, "recogniser": recogniser.to_dict(), "state": state}, raw)
     with whole(path) as part:
-        torch.save({"format": FORMAT, "recogniser": recogniser.to_dict(), "state": state}, part)
+        part.write_bytes(raw.getbuffer())
 
 
 def load(path: Path) -> tuple[Recogniser, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The command line `ds2`: one verb a stage, the only reader of sys.argv."""
 
+import argparse
 import errno
 import importlib
 import os
@@ -47,7 +48,7 @@ VERBS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "graph": ("compile vocabulary, lexicon and language model into one graph", RECIPE),
     "train": ("train the network, or go on with a run that was stopped", RECIPE | EXP | TRAIN),
     "decode": ("decode the test sets: greedy, k2, kaldi-decoder", RECIPE | EXP | DECODE),
-    "score": ("error rates by set and condition, with 95% intervals", RECIPE | EXP),
+    "score": ("error rates by set and condition, with their intervals", RECIPE | EXP),
     "transcribe": ("print the words of audio files", TRANSCRIBE),
     "doctor": ("list what is installed, what is missing and how to add it", {}),
     "list": ("list the recipes and how far each has come", LIST),
@@ -58,10 +59,11 @@ def parser():
     """The parser of all verbs; its library is imported here, so that Ctrl-C is met by `main` from the start."""
     from jsonargparse import ArgumentParser
 
-    top = ArgumentParser(prog="ds2", description="Deep Speech 2 recipes: each verb is one stage of a recipe.")
+    look = {"formatter_class": argparse.HelpFormatter}
+    top = ArgumentParser(prog="ds2", description="Deep Speech 2 recipes: each verb is one stage of a recipe.", **look)
     verbs = top.add_subcommands(dest="verb", metavar="VERB", title="verbs (ds2 VERB --help tells more)")
     for name, (summary, options) in VERBS.items():
-        sub = ArgumentParser(description=f"{summary[0].upper()}{summary[1:]}.")
+        sub = ArgumentParser(description=f"{summary[0].upper()}{summary[1:]}.", **look)
         for option, settings in options.items():
             sub.add_argument(option, **settings)
         verbs.add_subcommand(name, sub, help=summary)
@@ -96,7 +98,7 @@ def main() -> None:
     except KeyboardInterrupt:
         fail("interrupted; run the same command to go on", code=130)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
             raise
         fail(f"{error.strerror}: {error.filename or 'while writing'}\nNothing half-written is kept: run the same command again.")
 

@@ -75,7 +75,7 @@ class BatchConfig:
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """SGD with Nesterov momentum and annealing as in section 3.7; AdamW with one cycle is the faster departure."""
+    """SGD with Nesterov momentum and annealing as in section 6; AdamW with one cycle is the faster departure."""
 
     kind: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 3e-4

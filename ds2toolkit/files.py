@@ -17,7 +17,7 @@ def whole(path: Path) -> Iterator[Path]:
     """Give the path to write to; it becomes `path` only when the block ends without an error.
 
     It ends as `path` does, because lhotse and torch tell formats by the end of a name.
-    Raises UserError when the disk is full.
+    Raises UserError when the disk is full or the file larger than is allowed.
     """
     part = _beside(path)
     try:
@@ -56,8 +56,8 @@ def _room_on_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"{path} could not be written: the disk is full. Make room and run this again.") from None
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise UserError(f"{path} could not be written: the disk (or the quota) is full. Make room and run this again.") from None
         raise
 
 

@@ -1,4 +1,4 @@
-"""Which utterances, in which order: SortaGrad in epoch 1, then shuffled batches of like length (section 3.2)."""
+"""Which utterances, in which order: SortaGrad in epoch 1, then shuffled batches of like length (section 3.3)."""
 
 from collections.abc import Sequence
 

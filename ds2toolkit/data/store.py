@@ -32,14 +32,20 @@ def compute_and_store(cuts: CutSet, config: FeatureConfig, folder: Path, num_job
 
 
 def _store_shard(job: tuple[list[Cut], FeatureConfig, Path]) -> Path:
+    """Write a shard's features and then its manifest, which says that the shard is whole."""
     import torch
 
     torch.set_num_threads(1)
     cuts, config, stem = job
-    manifest = stem.with_suffix(".jsonl.gz")
-    if not manifest.exists():
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        with LilcomChunkyWriter(stem.with_suffix(".lca"), mode="wb") as writer:
+    manifest, archive = stem.with_suffix(".jsonl.gz"), stem.with_suffix(".lca")
+    if manifest.exists():
+        return manifest
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with LilcomChunkyWriter(archive, mode="wb") as writer:
             done = [cut.compute_and_store_features(extractor(config), writer) for cut in cuts]
         cut_files.write(done, manifest)
+    except OSError:
+        archive.unlink(missing_ok=True)  # a full disk must not stay full of what no manifest names
+        raise
     return manifest

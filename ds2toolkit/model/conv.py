@@ -1,4 +1,4 @@
-"""The 2-D convolutions over frequency and time that stand below the recurrent layers (DS2, section 3.3)."""
+"""The 2-D convolutions over frequency and time that stand below the recurrent layers (DS2, section 3.5)."""
 
 import math
 

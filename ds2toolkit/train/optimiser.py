@@ -12,7 +12,7 @@ FIRST, LAST = 1 / 10, 1 / 200
 
 
 def optimiser(config: OptimiserConfig, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum (section 3.7) or AdamW, fused where torch has it."""
+    """SGD with Nesterov momentum (section 6) or AdamW."""
     if config.kind == "sgd":
         return torch.optim.SGD(
             parameters,
@@ -27,7 +27,7 @@ def optimiser(config: OptimiserConfig, parameters: Iterable[torch.nn.Parameter])
 def learning_rate(config: OptimiserConfig, epoch: int, progress: float) -> float:
     """The rate at an epoch (from 1) and a progress through all epochs in [0, 1].
 
-    anneal: divided by anneal_factor after every epoch (section 3.7). one_cycle: up from a tenth over the first quarter,
+    anneal: divided by anneal_factor after every epoch (section 6). one_cycle: up from a tenth over the first quarter,
     then down along a cosine to a two-hundredth (Smith and Topin, 2018).
     """
     if config.schedule == "anneal":
