@@ -1,6 +1,7 @@
 """What several tests share: tones as speech, so that training tests need no corpus."""
 
 import os
+import signal
 from itertools import groupby
 from pathlib import Path
 
@@ -47,3 +48,8 @@ def tone_cuts(tmp_path_factory):
         soundfile.write(path, spell(text, rng), 16000)
         cuts.append(read_cut(path, path.stem, text, f"speaker{number % 4}", condition="tone"))
     return cuts
+
+
+def heed_ctrl_c() -> None:
+    """For a child before it starts: a test run in the background ignores Ctrl-C, and its children would too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -7,13 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import heed_ctrl_c
 
 ROOT = Path(__file__).parent.parent
 DS2 = [sys.executable, "-c", "import sys; from ds2toolkit.cli import main; sys.argv[0] = 'ds2'; main()"]
 
 
 def ds2(*arguments, cwd=ROOT):
-    return subprocess.run([*DS2, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
+    command = [*DS2, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, preexec_fn=heed_ctrl_c)
 
 
 def new_recipe(folder: Path, extra: str = "") -> Path:

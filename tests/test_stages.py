@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from conftest import heed_ctrl_c
 
 from ds2toolkit.decode.k2_worker import k2_available
 from ds2toolkit.recipe import load
@@ -120,7 +121,8 @@ def ended(recipe: Path, number: int, end: signal.Signals, after_s: float) -> tup
     """Start a stage and the ones after it, end them all by a signal; returns the exit code and what they said."""
     command = ["bash", str(recipe / "run.sh"), "--toy", "--conf", "tiny", "--stage", str(number)]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=ENVIRONMENT, start_new_session=True, text=True, **pipes) as child:
+    settings = {"env": ENVIRONMENT, "start_new_session": True, "text": True, "preexec_fn": heed_ctrl_c}
+    with subprocess.Popen(command, **settings, **pipes) as child:
         time.sleep(after_s)
         if child.poll() is None:
             os.killpg(child.pid, end)
