@@ -24,7 +24,7 @@ from ds2toolkit.train.loop import Run
 
 FEATURES = FeatureConfig(storage="on_the_fly")
 SMALL = {
-    "num_epochs": 9,
+    "num_epochs": 14,
     "model": {"conv": {"channels": [8], "kernels": [[41, 11]], "strides": [[4, 2]]}, "num_rnn_layers": 2, "rnn_size": 64},
     "optimiser": {"kind": "adamw", "learning_rate": 3e-3, "schedule": "one_cycle", "loss_reduction": "mean"},
     "batches": {"budget_s": 30, "num_workers": 0},
