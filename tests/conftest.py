@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import settings
 
 from ds2toolkit.data.corpus import read_cut
+
+settings.register_profile("ds2", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("ds2")
 
 TONES_HZ = {"a": 400, "b": 800, "c": 1600, " ": 0}
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ds2toolkit.config import FeatureConfig, SpecAugmentConfig
@@ -19,7 +19,6 @@ def utterance(name: str, frames: int, targets: tuple[int, ...]) -> Utterance:
     return Utterance(name, torch.full((frames, 3), float(frames)), targets)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 20), st.integers(0, 6)), min_size=1, max_size=6))
 def test_a_batch_holds_each_utterance_and_zeros(sizes):
     made = [utterance(str(i), frames, tuple(range(1, targets + 1))) for i, (frames, targets) in enumerate(sizes)]
@@ -32,7 +31,6 @@ def test_a_batch_holds_each_utterance_and_zeros(sizes):
         assert tuple(batch.targets_BU[row, :count].tolist()) == one.targets and not batch.targets_BU[row, count:].any()
 
 
-@settings(deadline=None)
 @given(st.integers(0, 3), st.integers(0, 30), st.integers(0, 3), st.floats(0, 1), st.integers(1, 80), st.integers(0, 99))
 def test_masks_stay_within_their_limits_and_repeat_by_seed(bands, width, times, fraction, frames, seed):
     config = SpecAugmentConfig(bands, width, times, fraction)
