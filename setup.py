@@ -18,7 +18,7 @@ setup(
     install_requires=[
         "torch>=2.4",
         "numpy>=1.26",
-        "scipy>=1.11",
+        "scipy>=1.11",  # lhotse resamples with it where torchaudio is absent
         "lhotse>=1.31",
         "urllib3",  # lhotse imports it without declaring it
         "lilcom>=1.8",

@@ -140,7 +140,6 @@ class RecipeConfig:
     title: str
     language: str = "english"
     unit: Literal["word", "character"] = "word"
-    vocabulary: Literal["characters"] = "characters"
     features: FeatureConfig = field(default_factory=FeatureConfig)
     lm: LmConfig = field(default_factory=LmConfig)
     search: SearchConfig = field(default_factory=SearchConfig)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ds2toolkit.data.order import epoch_batches, padding_share
+from ds2toolkit.data.order import epoch_batches
 
 DURATIONS = st.lists(st.floats(0.1, 35.0), min_size=1, max_size=200)
 
@@ -37,6 +37,12 @@ def test_without_sortagrad_epoch_one_is_shuffled_too():
     durations = np.random.default_rng(0).uniform(1, 20, 500)
     longest = [durations[batch].max() for batch in epoch_batches(durations, 60, 1, seed=1, sortagrad=False)]
     assert longest != sorted(longest)
+
+
+def padding_share(batches: list[list[int]], durations_s: np.ndarray) -> float:
+    """The share of padded audio in these batches."""
+    padded = sum(durations_s[batch].max() * len(batch) for batch in batches)
+    return 1.0 - durations_s.sum() / padded
 
 
 def test_padding_stays_small():

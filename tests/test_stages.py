@@ -163,7 +163,7 @@ def test_without_k2_the_graph_is_searched_all_the_same(recipe, finished):
 def test_a_graph_of_other_tokens_is_refused(recipe, finished):
     meta = recipe / "toy/data/lang/graph/tokens.txt"
     text = meta.read_text(encoding="utf-8")
-    meta.write_text(text.replace("a 4\n", "é 4\n").replace("é 4\n", "A 4\n"), encoding="utf-8")
+    meta.write_text(re.sub(r"^a ", "A ", text, flags=re.MULTILINE), encoding="utf-8")
     try:
         run = run_sh(recipe, "--stage", "7", "--stop-stage", "7")
     finally:

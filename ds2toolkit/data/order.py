@@ -39,10 +39,3 @@ def _cut(order: np.ndarray, durations: np.ndarray, budget_s: float) -> list[list
             batches.append([index])
             longest = durations[index]
     return batches
-
-
-def padding_share(batches: list[list[int]], durations_s: Sequence[float]) -> float:
-    """The share of padded audio in these batches."""
-    durations = np.asarray(durations_s)
-    padded = sum(durations[batch].max() * len(batch) for batch in batches)
-    return 1.0 - durations.sum() / padded

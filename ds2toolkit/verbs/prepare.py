@@ -6,8 +6,8 @@ from ds2toolkit.data import cuts as cut_files
 from ds2toolkit.data.report import Report
 from ds2toolkit.errors import DataError
 from ds2toolkit.recipe import Recipe, shown
-from ds2toolkit.text.vocabulary import Vocabulary
 from ds2toolkit.verbs.download import link
+from ds2toolkit.verbs.lang import vocabulary
 
 
 def run(recipe: Recipe, corpus_dir: Path | None, num_jobs: int) -> None:
@@ -34,7 +34,7 @@ def write_split(recipe: Recipe, name: str, cuts, report: Report, num_jobs: int) 
         split=name,
         testing=name in config.splits.test,
         language=config.language,
-        vocabulary=Vocabulary.english_characters(),
+        vocabulary=vocabulary(),
         features=config.features,
     )
     kept = checker.check(cuts, report, num_jobs)
