@@ -15,6 +15,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["ds2toolkit*"]),
+    package_data={"ds2toolkit": ["conf/*.yaml"]},
     install_requires=[
         "torch>=2.4",
         "numpy>=1.26",
@@ -27,6 +28,8 @@ setup(
         "kaldi-decoder>=0.2.5",
         "kaldilm>=1.15",
         "kaldialign>=0.9",
+        "av>=12",  # shorten-compressed SPHERE, as WSJ has it
+        "sentencepiece>=0.2",
         "jsonargparse>=4.49",
         "PyYAML>=6",
         "tabulate>=0.9",
@@ -36,7 +39,7 @@ setup(
     extras_require={
         "toy": ["espeakng-loader>=0.2.4"],
         "plots": ["matplotlib>=3.7"],
-        "dev": ["pytest>=8", "hypothesis>=6.100"],
+        "dev": ["pytest>=8", "hypothesis>=6.100", "psutil>=5.9"],
     },
     entry_points={"console_scripts": ["ds2=ds2toolkit.cli:main"]},
 )

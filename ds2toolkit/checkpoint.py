@@ -55,7 +55,7 @@ class Recogniser:
             "training": to_dict(self.training),
             "features": to_dict(self.features),
             "stats": self.stats and self.stats.to_dict(),
-            "tokens": self.vocabulary.to_list(),
+            **self.vocabulary.to_dict(),
             "language": self.language,
             "unit": self.unit,
             "model": self.model.state_dict(),
@@ -65,7 +65,7 @@ class Recogniser:
     def from_dict(raw: dict[str, Any], where: str) -> "Recogniser":
         recogniser = Recogniser.new(
             training=from_dict(TrainConfig, raw["training"], where),
-            vocabulary=Vocabulary.from_list(raw["tokens"], where),
+            vocabulary=Vocabulary.from_dict(raw, where),
             features=from_dict(FeatureConfig, raw["features"], where),
             stats=raw["stats"] and FeatureStats.from_dict(raw["stats"]),
             language=raw["language"],

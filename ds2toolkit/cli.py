@@ -15,8 +15,17 @@ RECIPE = {
     "--variant": {"help": "a variant that recipe.yaml names, such as toy"},
 }
 CORPUS = {"--corpus-dir": {"type": Path, "help": "a copy of the corpus that you already have"}}
+OPTIONS = {
+    "--option": {
+        "action": "append", "default": [], "metavar": "KEY=VALUE", "dest": "options",
+        "help": "an option of the recipe's prepare(), as in channel=4; may be given again",
+    },
+}  # fmt: skip
+SIZE = {"--size": {"type": int, "help": "at most so many utterances a split of the toy corpus"}}
 JOBS = {"--nj": {"type": int, "default": 0, "help": "number of parallel jobs (default: one a core)"}}
-EXP = {"--exp": {"default": "ds2", "help": "name of the experiment folder below exp/ (default: ds2)"}}
+EXP = {"--exp": {"help": "name of the experiment folder below exp/ (default: ds2)"}}
+MODEL = {"--model": {"type": Path, "help": "another recipe's model, as in ../librispeech/exp/ds2"}}
+GRAPH = {"--graph": {"type": Path, "help": "a graph folder (default: the recipe's own; with --model, that model's recipe's)"}}
 TRAIN = {
     "--conf": {"help": "training configuration: a path, or a name in the recipe's conf/"},
     "--restart": {"action": "store_true", "help": "begin again, deleting what the experiment folder holds"},
@@ -31,6 +40,12 @@ DECODE = {
         "help": "how to decode: greedy, k2, kaldi (default: all that are installed)",
     },
 }  # fmt: skip
+NOISE = {
+    "--musan": {"type": Path, "help": "a copy of MUSAN (OpenSLR 17)"},
+    "--rirs": {"type": Path, "help": "a copy of RIRS_NOISES (OpenSLR 28)"},
+    "--download": {"action": "store_true", "help": "fetch both from OpenSLR"},
+}
+NEW = {"folder": {"type": Path, "help": "the folder to make, such as egs/mine or ~/mine"}}
 TRANSCRIBE = {
     "files": {"nargs": "+", "type": Path, "help": "audio files that soundfile reads, of any rate and channel count"},
     "--model": {"type": Path, "required": True, "help": "a checkpoint such as exp/ds2/best.pt, or its folder"},
@@ -40,16 +55,19 @@ TRANSCRIBE = {
 LIST = {"folder": {"nargs": "?", "type": Path, "default": Path("."), "help": "where to look for recipes"}}
 
 VERBS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
-    "download": ("fetch the corpus, link your copy, or make the toy corpus", RECIPE | CORPUS),
-    "prepare": ("read the corpus into Lhotse cuts and report what was dropped", RECIPE | CORPUS | JOBS),
+    "download": ("fetch the corpus, link your copy, or make the toy corpus", RECIPE | CORPUS | SIZE | OPTIONS),
+    "prepare": ("read the corpus into Lhotse cuts and report what was dropped", RECIPE | CORPUS | JOBS | OPTIONS),
+    "noise": ("read MUSAN and RIRS_NOISES, for noise on training utterances", RECIPE | NOISE),
     "features": ("compute features, and their mean and variance", RECIPE | JOBS),
     "lang": ("make the vocabulary of the network's outputs", RECIPE),
     "lm": ("estimate the n-gram language model, or take the corpus's own", RECIPE),
     "graph": ("compile vocabulary, lexicon and language model into one graph", RECIPE),
     "train": ("train the network, or go on with a run that was stopped", RECIPE | EXP | TRAIN),
-    "decode": ("decode the test sets: greedy, k2, kaldi-decoder", RECIPE | EXP | DECODE),
-    "score": ("error rates by set and condition, with their intervals", RECIPE | EXP),
+    "decode": ("decode the test sets: greedy, k2, kaldi-decoder", RECIPE | EXP | MODEL | GRAPH | DECODE),
+    "score": ("error rates by set and condition, with their intervals", RECIPE | EXP | MODEL),
     "transcribe": ("print the words of audio files", TRANSCRIBE),
+    "new": ("make a recipe folder for a corpus of your own", NEW),
+    "check": ("hold a recipe folder to the contract, on its toy corpus or on --corpus-dir", RECIPE | CORPUS),
     "doctor": ("list what is installed, what is missing and how to add it", {}),
     "list": ("list the recipes and how far each has come", LIST),
 }

@@ -65,6 +65,24 @@ class SpecAugmentConfig:
 
 
 @dataclass(frozen=True)
+class NoiseConfig:
+    """Noise and reverberation on training utterances, from what `ds2 noise` prepared; none by default.
+
+    The paper adds noise to 40% of them (Training Data, augmentation) and states no ratios: snr_db is our choice.
+    """
+
+    fraction: float = 0.0
+    snr_db: tuple[float, float] = (5.0, 25.0)
+    reverb_fraction: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.fraction <= 1 and 0 <= self.reverb_fraction <= 1):
+            raise ConfigError("noise: fraction and reverb_fraction lie between 0 and 1")
+        if self.snr_db[0] > self.snr_db[1]:
+            raise ConfigError(f"noise: snr_db goes from low to high, not from {self.snr_db[0]} to {self.snr_db[1]}")
+
+
+@dataclass(frozen=True)
 class BatchConfig:
     """How utterances are put together: a budget of padded audio a batch, not a count."""
 
@@ -99,6 +117,7 @@ class TrainConfig:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     batches: BatchConfig = field(default_factory=BatchConfig)
     spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
 
 
 @dataclass(frozen=True)
@@ -114,8 +133,19 @@ class SplitConfig:
 
 
 @dataclass(frozen=True)
+class VocabularyConfig:
+    """The network's outputs: characters (of English, or of the training text), or sentencepiece's word pieces.
+
+    size: number of word pieces; characters are as many as there are.
+    """
+
+    kind: Literal["characters", "bpe", "unigram"] = "characters"
+    size: int = 500
+
+
+@dataclass(frozen=True)
 class LmConfig:
-    """The word language model: estimated from the training text, or an ARPA file of the recipe's lm/ folder."""
+    """The n-gram model of words (of characters, where they are the unit): from the training text, or an ARPA file of lm/."""
 
     order: int = 3
     arpa: str | None = None
@@ -134,16 +164,18 @@ class SearchConfig:
 
 @dataclass(frozen=True)
 class RecipeConfig:
-    """The facts of a recipe: `recipe.yaml`."""
+    """The facts of a recipe: `recipe.yaml`. options: what its prepare() and toy() take by name, such as a channel."""
 
     splits: SplitConfig
     title: str
     language: str = "english"
     unit: Literal["word", "character"] = "word"
     features: FeatureConfig = field(default_factory=FeatureConfig)
+    vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
     lm: LmConfig = field(default_factory=LmConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
-    conf: str = "ds2"
+    conf: str = "small"
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

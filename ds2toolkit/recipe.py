@@ -1,14 +1,20 @@
 """A recipe is a folder: facts in recipe.yaml, one function in local/prepare.py, configurations in conf/."""
 
 import importlib.util
+import inspect
 import os
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from ds2toolkit.config import RecipeConfig, TrainConfig, from_dict, merge, override, read_yaml
 from ds2toolkit.errors import ConfigError, UserError
+
+PACKAGE_CONF = Path(__file__).parent / "conf"
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,10 @@ class Recipe:
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @property
+    def is_toy(self) -> bool:
+        return (self.variant or "").split("-")[-1] == "toy"
 
     @property
     def work(self) -> Path:
@@ -39,8 +49,9 @@ class Recipe:
     def lang(self) -> Path:
         return self.data / "lang"
 
-    def experiment(self, name: str) -> Path:
-        return self.work / "exp" / name
+    def experiment(self, name: str | None, model: Path | None = None) -> Path:
+        """exp/NAME. Results of another recipe's model go by the names of that recipe and of its experiment."""
+        return self.work / "exp" / (name or (origin(model) if model else "ds2"))
 
     def cuts(self, split: str) -> Path:
         return self.data / split / "cuts.jsonl.gz"
@@ -50,13 +61,12 @@ class Recipe:
 
     def stage(self, verb: str) -> str:
         """The command that runs the stage of a verb, as a message names it."""
-        flags = f" --{self.variant}" if self.variant in ("toy", "mini") else ""
+        variant = f" --variant {self.variant}" if self.variant else ""
         script = self.folder / "run.sh"
         number = stage_number(script, verb)
         if number is None:
-            variant = f" --variant {self.variant}" if self.variant else ""
             return f"ds2 {verb} --recipe {shown(self.folder)}{variant}"
-        return f"bash {shown(script)}{flags} --stage {number}"
+        return f"bash {shown(script)}{variant.replace('--variant toy', '--toy')} --stage {number}"
 
     def need(self, path: Path, verb: str, wanted_by: str) -> Path:
         """`path`, or a UserError that names the verb that writes it and the command."""
@@ -75,15 +85,27 @@ class Recipe:
         path = self.folder / "local" / f"{name}.py"
         if not path.exists():
             raise UserError(f"{shown(path)} does not exist: the recipe {self.name} has no {name}")
-        spec = importlib.util.spec_from_file_location(f"ds2_recipe_{self.name}_{name}", path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
+        return load_module(path)
+
+    def call(self, function: Callable, *arguments: Any, **offered: Any) -> Any:
+        """Call a function of the recipe with those of its options, and of what else is offered, that it takes by name."""
+        takes = inspect.signature(function).parameters
+        return function(*arguments, **{k: v for k, v in {**self.config.options, **offered}.items() if k in takes})
+
+    def with_options(self, settings: list[str]) -> "Recipe":
+        """The recipe with some of its options set anew by KEY=VALUE. Raises ConfigError for one that prepare() has not."""
+        if not (options := override(self.config.options, settings)):
+            return self
+        takes = [name for name in inspect.signature(self.preparer.prepare).parameters][2:]
+        if unknown := sorted(options.keys() - set(takes)):
+            known = ", ".join(name for name in takes if name != "scratch") or "none"
+            raise ConfigError(f"the recipe {self.name} has no option {unknown[0]!r}; prepare() takes: {known}")
+        return replace(self, config=replace(self.config, options=options))
 
     def conf_path(self, name: str | None) -> Path:
-        """A training configuration: a path, or a name in the recipe's conf/."""
+        """A training configuration: a path, or a name in the recipe's conf/ or in ds2toolkit's own."""
         name = name or self.config.conf
-        tried = [Path(name), self.folder / "conf" / f"{name}.yaml"]
+        tried = [Path(name), self.folder / "conf" / f"{name}.yaml", PACKAGE_CONF / f"{name}.yaml"]
         for path in tried:
             if path.is_file():
                 return path
@@ -92,6 +114,28 @@ class Recipe:
     def training(self, conf: str | None, settings: list[str]) -> TrainConfig:
         path = self.conf_path(conf)
         return from_dict(TrainConfig, override(read_yaml(path), settings), shown(path))
+
+
+def origin(model: Path) -> str:
+    """`librispeech-ds2` for a model at librispeech/exp/ds2, `librispeech-toy-ds2` for one at librispeech/toy/exp/ds2."""
+    folder = model.resolve() if model.is_dir() else model.resolve().parent
+    work = folder.parent.parent
+    recipe = work.name if (work / "recipe.yaml").exists() else f"{work.parent.name}-{work.name}"
+    return f"{recipe}-{folder.name}"
+
+
+def load_module(path: Path) -> ModuleType:
+    """A module of a recipe by its path: recipes are folders, not packages."""
+    name = f"ds2_recipe_{path.parent.parent.name}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def sibling(file: str, name: str) -> ModuleType:
+    """The module NAME.py beside `file`, for a recipe whose local/ has several modules."""
+    return load_module(Path(file).with_name(f"{name}.py"))
 
 
 def stage_number(script: Path, verb: str) -> int | None:

@@ -2,11 +2,11 @@
 
 set -euo pipefail
 
-recipe=$(cd "$(dirname "${BASH_SOURCE[1]}")" && pwd)
 script=${BASH_SOURCE[1]}
+recipe=$(cd "$(dirname "$script")" && pwd)
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-stage=0 stop_stage=100 nj= conf= exp= variant= help=
-unset corpus_dir
+stage=0 stop_stage=100 nj= conf= exp= variant= corpus= size= option= help= given_recipe=
+unset corpus_dir model
 
 usage() {
   sed -n '2s/^# *//p' "$script"
@@ -16,10 +16,13 @@ Options:
   --stage N         start at stage N and go on (default 0)
   --stop-stage M    end after stage M
   --toy             make a toy corpus in the layout of the real one and use the small configuration
-  --mini            the mini variant of the recipe, where it has one
+  --size N          at most N utterances a split of the toy corpus
+  --variant NAME    a variant of recipe.yaml; --mini and --corpus NAME are short for it
   --corpus-dir DIR  a copy of the corpus that you already have
+  --option K=V      an option of the recipe's prepare(), as in channel=4
   --conf NAME       training configuration: conf/NAME.yaml or a path
   --exp NAME        name of the experiment folder below exp/ (default ds2)
+  --model DIR       test another recipe's model, as in ../librispeech/exp/ds2: only stages that test are run
   --nj N            number of parallel jobs
   --help            this text
 
@@ -27,25 +30,38 @@ Stages:
 END
 }
 
-fail() { echo "$(basename "$(dirname "$script")")/run.sh: $*" >&2; exit 2; }
+fail() { echo "$(basename "$recipe")/run.sh: $*" >&2; exit 2; }
 
 while [ $# -gt 0 ]; do
   case $1 in
     --help|-h) help=true; shift ;;
-    --toy|--mini) variant=${1#--}; shift ;;
-    --stage|--stop-stage|--nj|--conf|--exp|--corpus-dir)
+    --toy) toy=toy; shift ;;
+    --mini) variant=mini; shift ;;
+    --stage|--stop-stage|--nj|--conf|--exp|--variant|--corpus|--corpus-dir|--size|--option|--model|--recipe)
       [ $# -ge 2 ] || fail "$1 needs a value"
-      name=${1#--}; printf -v "${name//-/_}" %s "$2"; shift 2 ;;
-    *) fail "unknown option $1; the options are --stage --stop-stage --toy --mini --corpus-dir --conf --exp --nj --help" ;;
+      name=${1#--}; printf -v "${name//-/_}" %s "$2"
+      [ "$1" != --recipe ] || given_recipe=true
+      shift 2 ;;
+    *) fail "unknown option $1; the options are --stage --stop-stage --toy --size --mini --variant --corpus" \
+         "--corpus-dir --option --conf --exp --model --nj --help" ;;
   esac
 done
-for number in "$stage" "$stop_stage" "${nj:-1}"; do
+for number in "$stage" "$stop_stage" "${nj:-1}" "${size:-1}"; do
   [[ $number =~ ^[0-9]+$ ]] || fail "expected a whole number, got '$number'"
 done
+variant=${variant:-$corpus}
+[ -z "${toy-}" ] || variant=${variant:+$variant-}toy
+[ -z "$given_recipe" ] || { [ -d "$recipe" ] && recipe=$(cd "$recipe" && pwd); } || fail "--recipe '$recipe' is not a folder"
+[ -n "$help" ] || [ -f "$recipe/recipe.yaml" ] || fail "no recipe.yaml in $recipe: name a recipe folder with --recipe DIR"
 
 if [ -n "${corpus_dir+given}" ]; then
   [ -d "$corpus_dir" ] || fail "--corpus-dir '$corpus_dir' is not a folder"
   corpus_dir=$(cd "$corpus_dir" && pwd)
+fi
+if [ -n "${model+given}" ]; then
+  [ -e "$model" ] || model=$recipe/$model
+  [ -e "$model" ] || fail "--model '$model' does not exist, nor does it below the current folder"
+  model=$(realpath "$model")
 fi
 
 if ! command -v ds2 >/dev/null; then
@@ -54,15 +70,19 @@ if ! command -v ds2 >/dev/null; then
 fi
 [ -z "$help" ] || usage
 
-# The options of run.sh that a verb takes, as that verb's options.
+# The options of run.sh that a verb takes, as that verb's options, one a line.
 options_of() {
   [ -z "$variant" ] || printf '%s\n' --variant "$variant"
   case $1 in
-    download|prepare) [ -z "${corpus_dir-}" ] || printf '%s\n' --corpus-dir "$corpus_dir" ;;
+    download|prepare)
+      [ -z "${corpus_dir-}" ] || printf '%s\n' --corpus-dir "$corpus_dir"
+      [ -z "$option" ] || printf '%s\n' --option "$option" ;;
     train) [ -z "$conf" ] || printf '%s\n' --conf "$conf" ;;
   esac
+  case $1 in download) [ -z "$size" ] || printf '%s\n' --size "$size" ;; esac
   case $1 in prepare|features) [ -z "$nj" ] || printf '%s\n' --nj "$nj" ;; esac
   case $1 in train|decode|score) [ -z "$exp" ] || printf '%s\n' --exp "$exp" ;; esac
+  case $1 in decode|score) [ -z "${model-}" ] || printf '%s\n' --model "$model" ;; esac
 }
 
 # stage NUMBER TITLE ds2 VERB [OPTION...]: run it when its turn has come, printed as the command that repeats it.
@@ -70,6 +90,10 @@ stage() {
   local number=$1 title=$2 verb=$4 options
   if [ -n "$help" ]; then printf '  %2d  %-34s ds2 %s\n' "$number" "$title" "${*:4}"; return; fi
   if [ "$number" -lt "$stage" ] || [ "$number" -gt "$stop_stage" ]; then return; fi
+  if [ -n "${model-}" ] && [[ ! $verb =~ ^(download|prepare|decode|score)$ ]]; then
+    echo "$(date '+%Y-%m-%d %H:%M:%S') Stage $number: $title: not needed with --model" >&2
+    return
+  fi
   mapfile -t options < <(options_of "$verb")
   shift 3
   set -- ds2 "$@" --recipe "$recipe" "${options[@]}"

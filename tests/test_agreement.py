@@ -37,9 +37,8 @@ def an4(real_speech) -> dict[str, list]:
     """AN4's cuts, read and checked as `ds2 prepare` does."""
     recipe = load(Path(__file__).parent.parent / "egs/an4")
     splits = recipe.preparer.prepare(real_speech / "an4", Report())
-    vocabulary = Vocabulary.english_characters()
     return {
-        name: Checker(name, name == "test", "english", vocabulary, FEATURES).check(cuts, Report(), 1)
+        name: Checker(name, name == "test", "english", FEATURES).check(cuts, Report(), 1)
         for name, cuts in splits.items()
     }
 
@@ -63,8 +62,9 @@ def log_probs(an4, tmp_path_factory) -> list:
 def test_k2_and_kaldi_decoder_agree_on_an4(an4, log_probs, tmp_path):
     sentences = [cut.supervisions[0].text.split() for cut in an4["train"]]
     ngram.write_arpa(ngram.estimate(sentences, 2), tmp_path / "G.arpa")
-    tokens = Vocabulary.english_characters().tokens
-    lexicon, left_out = Lexicon.from_words({word for words in sentences for word in words}, tokens)
+    vocabulary = Vocabulary.english_characters()
+    tokens = vocabulary.tokens
+    lexicon, left_out = Lexicon.from_words({word for words in sentences for word in words}, vocabulary, "english")
     assert not left_out and len(log_probs) == 130
     graph = compile_graph(tokens, lexicon, tmp_path / "G.arpa", tmp_path / "graph")
     with open_k2(graph) as k2, KaldiDecoder(graph) as kaldi:

@@ -1,18 +1,23 @@
 """Batches and masks: lengths travel with padded tensors, and a seed draws the same masks."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 from ds2toolkit.config import FeatureConfig, SpecAugmentConfig
 from ds2toolkit.data.augment import spec_augment
 from ds2toolkit.data.batch import Batch, Utterance, Utterances
 from ds2toolkit.data.features import FeatureStats, num_frames
+from ds2toolkit.data.packed import Cuts
 from ds2toolkit.data.store import compute_and_store, load_features
 from ds2toolkit.text.vocabulary import UnknownCharacter, Vocabulary
 
 FEATURES = FeatureConfig()
+PLAIN = FeatureConfig(mean_variance="none")
+STATS = FeatureStats(np.zeros(161, np.float32), np.ones(161, np.float32), 1)
 
 
 def utterance(name: str, frames: int, targets: tuple[int, ...]) -> Utterance:
@@ -69,19 +74,64 @@ def test_only_training_is_masked(tone_cuts):
     assert (one.feats_TF == 0).sum() > (plain.feats_TF == 0).sum() and plain.targets == ()
 
 
-def test_a_character_outside_the_vocabulary_is_named(tone_cuts):
-    vocabulary = Vocabulary(("<blk>", "a", "b"))
+def test_noise_is_laid_on_training_utterances_that_it_is_drawn_for(tone_cuts):
+    seeds = []
+
+    def noise(cut, seed):
+        seeds.append(seed)
+        return None if cut.id == "utt01" else cut.load_audio()[0] + 0.1 * np.sin(np.arange(cut.num_samples)).astype("f")
+
+    utterances = Utterances(tone_cuts, None, PLAIN, None, noise=noise)
+    assert not torch.equal(utterances[0, 7].feats_TF, utterances[0].feats_TF)
+    assert torch.equal(utterances[1, 7].feats_TF, utterances[1].feats_TF)
+    assert utterances[0, 8].feats_TF.shape == utterances[0].feats_TF.shape
+    assert len(seeds) == 3 and seeds[0] == seeds[1] != seeds[2] and not {7, 8} & set(seeds)
+
+
+def test_noise_replaces_stored_features(tone_cuts, tmp_path):
+    stored = list(compute_and_store(tone_cuts[:2], PLAIN, tmp_path / "feats", num_jobs=1))
+    noisy = Utterances(stored, None, PLAIN, None, noise=lambda cut, seed: cut.load_audio()[0])
+    clean = Utterances(tone_cuts, None, PLAIN, None)
+    assert torch.equal(noisy[0, 7].feats_TF, clean[0].feats_TF)
+    assert not torch.equal(noisy[0].feats_TF, clean[0].feats_TF)
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_worker_processes_see_the_same_utterances(tone_cuts, start):
+    keys = [[(3, 1), (20, 2)], [(0, 3)]]
+    masks = SpecAugmentConfig(num_time_masks=1, time_mask_fraction=0.3)
+    utterances = Utterances(Cuts.of(tone_cuts), Vocabulary.english_characters(), PLAIN, None, masks)
+    settings = {"num_workers": 1, "multiprocessing_context": start}
+    for batch, some in zip(DataLoader(utterances, batch_sampler=keys, collate_fn=Batch.of, **settings), keys, strict=True):
+        here = Batch.of([utterances[key] for key in some])
+        assert batch.ids == here.ids and torch.equal(batch.feats_BTF, here.feats_BTF)
+        assert torch.equal(batch.targets_BU, here.targets_BU)
+
+
+def test_a_character_outside_the_vocabulary_is_named_in_training_and_left_out_elsewhere(tone_cuts):
+    utterances = Utterances(tone_cuts, Vocabulary(("<blk>", "a", "b")), FEATURES, STATS)
+    place = next(i for i, cut in enumerate(tone_cuts) if "c" in cut.supervisions[0].text)
     with pytest.raises(UnknownCharacter, match="'c'"):
-        Utterances(tone_cuts, vocabulary, FEATURES, None)
+        utterances[place, 0]
+    known = tone_cuts[place].supervisions[0].text.replace("c", "")
+    assert utterances[place].targets == tuple("_ab".index(letter) for letter in known)
 
 
 def test_stored_features_are_the_computed_ones_and_shards_are_kept(tone_cuts, tmp_path):
-    stored = compute_and_store(tone_cuts, FEATURES, tmp_path / "feats", num_jobs=1)
+    stored = list(compute_and_store(tone_cuts, FEATURES, tmp_path / "feats", num_jobs=1))
     assert [cut.id for cut in stored] == [cut.id for cut in tone_cuts]
     for cut, plain in zip(stored, tone_cuts, strict=True):
         computed, loaded = load_features(plain, FEATURES), load_features(cut, FEATURES)
         assert cut.has_features and loaded.shape == computed.shape
         assert abs(loaded - computed).max() < 0.3 and abs(loaded - computed).mean() < 0.05
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "feats").iterdir()}
-    assert compute_and_store(tone_cuts, FEATURES, tmp_path / "feats", num_jobs=2) == stored
+    assert list(compute_and_store(tone_cuts, FEATURES, tmp_path / "feats", num_jobs=2)) == stored
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "feats").iterdir()} == before
+
+
+def test_features_are_stored_at_each_speed(tone_cuts, tmp_path):
+    cuts = Cuts.of(tone_cuts)
+    stored = list(compute_and_store(cuts, FEATURES, tmp_path / "feats", num_jobs=1, speeds=(1.0, 0.5)))
+    assert [cut.id for cut in stored] == [cut.id for cut in tone_cuts] + [f"{cut.id}_sp0.5" for cut in tone_cuts]
+    slow, plain = stored[len(tone_cuts)], tone_cuts[0]
+    assert slow.duration == 2 * plain.duration and len(slow.load_features()) == 2 * len(stored[0].load_features())

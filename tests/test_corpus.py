@@ -7,8 +7,10 @@ import pytest
 import soundfile
 
 from ds2toolkit.data.corpus import Corpus, audio_fault, read_cut, read_lines
+from ds2toolkit.data.landmarks import describe
 from ds2toolkit.data.report import Report
 from ds2toolkit.errors import DataError
+from ds2toolkit.toy.sphere import write_sphere
 
 RATE_HZ = 8000
 
@@ -92,3 +94,70 @@ def test_lines_of_a_text_file(tmp_path):
     assert read_lines(tmp_path / "x") == ["one", "two\ufffd\ufffd"]
     with pytest.raises(DataError, match="cannot be read: No such file"):
         read_lines(tmp_path / "none")
+
+
+def test_compressed_sphere_is_taken_by_its_header(tmp_path):
+    for name, num_samples in (("a", 5000), ("b", 0)):
+        samples = np.arange(num_samples, dtype=np.int16)
+        write_sphere(tmp_path / f"{name}.wv1", samples, RATE_HZ, "shorten-v1.09")
+    (tmp_path / "c.wv1").write_bytes((tmp_path / "a.wv1").read_bytes()[:90])
+    corpus = Corpus(Report())
+    taken = [corpus.add("train", tmp_path / f"{name}.wv1", name, "x", "ann") for name in "abc"]
+    assert taken == [True, False, False]
+    (cut,) = corpus.cuts()["train"]
+    assert (cut.num_samples, cut.sampling_rate, cut.channel) == (5000, RATE_HZ, 0)
+    reasons = [dropped[1:3] for dropped in corpus.report.dropped]
+    assert reasons == [("b", "audio is empty"), ("c", "audio cannot be read")]
+
+
+def test_a_preparer_may_give_the_raw_text(wav):
+    corpus = Corpus(Report())
+    corpus.add("train", wav, "a", "Hello", "ann", condition="bus", raw_text="Hello [door_slam]")
+    corpus.add("train", wav, "b", "Hello", "ann", raw_text="Hello .")
+    supervisions = [cut.supervisions[0] for cut in corpus.cuts()["train"]]
+    assert [supervision.text for supervision in supervisions] == ["Hello", "Hello"]
+    assert supervisions[0].custom == {"condition": "bus", "raw_text": "Hello [door_slam]"}
+    assert supervisions[1].custom == {"raw_text": "Hello ."}
+
+
+TREES = {
+    "AN4": "etc/an4_train.fileids",
+    "LibriSpeech": "SPEAKERS.TXT",
+    "WSJ, a folder a disc": "11-13.1/wsj0/doc/indices/train/tr_s_wv1.ndx",
+    "WSJ, a folder a disc ": "13_34_1/WSJ1/trans/x",
+    "WSJ, its discs merged": "wsj0/si_tr_s/01i/01ic0201.wv1 wsj0/si_et_20/440/440c0401.wv1",
+    "CHiME-3": "data/audio/16kHz/isolated/tr05_bus_real/x.wav",
+    "CHiME-4": "data/audio/16kHz/isolated_1ch_track/x.wav",
+    "AISHELL-1": "transcript/aishell_transcript_v0.8.txt wav/train/S0002/x.wav",
+    "AISHELL-1 with its speakers still packed": "transcript/aishell_transcript_v0.8.txt wav/S0002.tar.gz",
+    "THCHS-30": "lm_word/lexicon.txt data/A11_0.wav.trn",
+    "MUSAN": "music/fma/ANNOTATIONS",
+    "RIRS_NOISES": "simulated_rirs/smallroom/rir_list",
+    "VoxForge": "1snoke-20120412-hge/etc/README",
+    "VoxForge, its submissions still packed": "1snoke-20120412-hge.tgz",
+    "the Free Spoken Digit Dataset": "recordings/0_jackson_0.wav",
+    "a disc of WSJ": "wsj0/si_et_20/440/440c0401.wv1",
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_corpus_is_recognised_in_its_folder_above_it_and_in_it(tmp_path, name):
+    root, paths = tmp_path / "up" / "root", TREES[name].split()
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    name = name.strip()
+    assert describe(root) == f"{root} looks like {name}"
+    assert describe(root.parent) == f"{root.parent} holds root, which looks like {name}"
+    if "/" in paths[0]:
+        inner = root / paths[0].split("/")[0]
+        assert describe(inner) == f"{inner} is a part of {root}, which looks like {name}"
+
+
+def test_what_is_no_corpus_is_described_by_what_it_holds(tmp_path):
+    assert describe(tmp_path / "none") == f"{tmp_path / 'none'} does not exist"
+    assert describe(tmp_path) == f"{tmp_path} is empty"
+    for name in ("c.zip", "b", "a.txt", "g", "f", "e"):
+        (tmp_path / name).touch()
+    assert describe(tmp_path / "b") == f"{tmp_path / 'b'} is a file"
+    assert describe(tmp_path) == f"{tmp_path} holds a.txt, b, c.zip, e, f, …; unpack c.zip first"

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 from ds2toolkit.config import SearchConfig
+from ds2toolkit.decode import fsts
+from ds2toolkit.decode.arcs import read_arcs, to_fst
 from ds2toolkit.decode.graph import Graph, compile_graph
 from ds2toolkit.decode.kaldi_decoder import KaldiDecoder
 from ds2toolkit.errors import DataError, UserError
 from ds2toolkit.text.lexicon import Lexicon
 from ds2toolkit.text.ngram import BOS, EOS, estimate, read_arpa, write_arpa
+from ds2toolkit.text.vocabulary import Vocabulary
 
 WIDE = SearchConfig(search_beam=1000.0, output_beam=1000.0, min_active=0, max_active=100000)
 ENGLISH = ("<blk>", " ", "a", "b", "n")
@@ -27,21 +30,26 @@ TEXTS = {
 NUM_FRAMES = 6
 
 
+TOPOLOGIES = {"standard": fsts.MAX_STANDARD, "linear": 0}
+
+
 @pytest.fixture(
-    scope="module", params=list(itertools.product(TEXTS, (1, 2, 3))), ids=lambda p: f"{p[0]}-{p[1]}gram"
+    scope="module",
+    params=list(itertools.product(TEXTS, (1, 2, 3), TOPOLOGIES)),
+    ids=lambda p: f"{p[0]}-{p[1]}gram-{p[2]}",
 )
 def built(request, tmp_path_factory):
     """A graph, and the lexicon and language model it was compiled from."""
-    (name, order), folder = request.param, tmp_path_factory.mktemp("graph")
+    (name, order, topology), folder = request.param, tmp_path_factory.mktemp("graph")
     tokens, lines = TEXTS[name]
     text = [line.split() for line in lines]
-    lexicon, _ = Lexicon.from_words({word for sentence in text for word in sentence}, tokens)
+    lexicon, _ = Lexicon.from_words({word for sentence in text for word in sentence}, Vocabulary(tokens), name)
     write_arpa(estimate(text, order), folder / "lm.arpa")
-    return (
-        compile_graph(tokens, lexicon, folder / "lm.arpa", folder / "graph"),
-        lexicon,
-        read_arpa(folder / "lm.arpa"),
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fsts, "MAX_STANDARD", TOPOLOGIES[topology])
+        graph = compile_graph(tokens, lexicon, folder / "lm.arpa", folder / "graph")
+    assert graph.meta["topology"] == topology
+    return graph, lexicon, read_arpa(folder / "lm.arpa")
 
 
 def random_log_probs(tokens, num_frames=NUM_FRAMES, seed=0, scale=1.0):
@@ -49,7 +57,18 @@ def random_log_probs(tokens, num_frames=NUM_FRAMES, seed=0, scale=1.0):
     return (logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).astype(np.float32)
 
 
-def all_paths(tokens, lexicon, model, num_frames=NUM_FRAMES):
+def readings(path, topology):
+    """The sequences of tokens that a sequence of frames may stand for."""
+    runs = [(token, len(list(group))) for token, group in itertools.groupby(path) if token]
+    if topology == "standard":
+        return [[token for token, _ in runs]]
+    return [
+        [token for (token, _), count in zip(runs, counts, strict=True) for _ in range(count)]
+        for counts in itertools.product(*(range(1, length + 1) for _, length in runs))
+    ]
+
+
+def all_paths(tokens, lexicon, model, num_frames=NUM_FRAMES, topology="standard"):
     """Every sequence of tokens over the frames, its best sentence and that one's natural log-probability."""
     spelled = {}
     for word, spellings in lexicon.spellings.items():
@@ -78,8 +97,8 @@ def all_paths(tokens, lexicon, model, num_frames=NUM_FRAMES):
         return score * math.log(10), sentence
 
     paths = np.array(list(itertools.product(range(len(tokens)), repeat=num_frames)))
-    texts = ("".join(tokens[t] for t, _ in itertools.groupby(path) if t) for path in paths.tolist())
-    scores, found = zip(*map(best, texts), strict=True)
+    texts = (["".join(tokens[t] for t in one) for one in readings(path, topology)] for path in paths.tolist())
+    scores, found = zip(*(max(map(best, those), key=lambda scored: scored[0]) for those in texts), strict=True)
     return paths, np.array(scores), found
 
 
@@ -104,7 +123,8 @@ def viterbi(arcs, words, log_probs):
 
 def test_both_forms_find_the_best_of_all_paths(built):
     graph, lexicon, model = built
-    paths, lm_scores, sentences = all_paths(graph.tokens, lexicon, model)
+    topology = graph.meta["topology"]
+    paths, lm_scores, sentences = all_paths(graph.tokens, lexicon, model, topology=topology)
     assert np.isfinite(lm_scores).any()
     arcs, words = np.load(graph.k2_arcs), np.load(graph.k2_words)
     with KaldiDecoder(graph) as decoder:
@@ -134,6 +154,53 @@ def test_back_off_leaves_input_epsilons_for_openfst_and_none_for_k2(built):
     assert keys == sorted(keys)
 
 
+def test_large_vocabularies_get_a_graph_that_grows_with_the_language_model_alone(tmp_path):
+    """Each history backs off to 600 characters: copied to each for k2, these would be 360,000 arcs."""
+    characters = [chr(0x4E00 + number) for number in range(600)]
+    draw = np.random.default_rng(0)
+    text = [list(draw.choice(characters, 12)) for _ in range(100)] + [characters]
+    write_arpa(estimate(text, 3), tmp_path / "lm.arpa")
+    num_ngrams = sum(map(len, read_arpa(tmp_path / "lm.arpa").tables))
+    vocabulary = Vocabulary(("<blk>", *characters))
+    lexicon, _ = Lexicon.from_words(characters, vocabulary, "mandarin")
+    graph = compile_graph(vocabulary.tokens, lexicon, tmp_path / "lm.arpa", tmp_path / "graph")
+    assert graph.meta["topology"] == "linear"
+    assert graph.meta["num_arcs"] < 6 * num_ngrams and graph.meta["num_k2_arcs"] < 10 * num_ngrams
+    log_probs = one_hot(graph.tokens, ["_", *"一丁丁丂", "_"])
+    (found,) = KaldiDecoder(graph).decode([log_probs], WIDE)
+    arcs, words = np.load(graph.k2_arcs), np.load(graph.k2_words)
+    score, word_ids = viterbi(arcs, words, log_probs)
+    assert found.score == pytest.approx(score, abs=1e-3)
+    assert "".join(graph.spell(found.word_ids)) == "".join(graph.spell(word_ids)) == "一丁丂"
+
+
+def test_the_linear_topology_needs_no_blank_between_equal_tokens(tmp_path):
+    tokens, text = ("<blk>", "中", "国"), [["中", "中", "国"]] * 9 + [["国"]]
+    write_arpa(estimate(text, 3), tmp_path / "lm.arpa")
+    lexicon, _ = Lexicon.from_words({"中", "国"}, Vocabulary(tokens), "mandarin")
+    said = {}
+    for name, most in TOPOLOGIES.items():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fsts, "MAX_STANDARD", most)
+            graph = compile_graph(tokens, lexicon, tmp_path / "lm.arpa", tmp_path / "graph")
+        for frames in ("中中国", "中_中国"):
+            (found,) = KaldiDecoder(graph).decode([one_hot(tokens, frames)], WIDE)
+            said[name, frames] = "".join(graph.spell(found.word_ids))
+    assert said.pop(("standard", "中中国")) == "中国"
+    assert set(said.values()) == {"中中国"}
+
+
+def test_arrays_of_arcs_come_back_from_openfst(built, tmp_path):
+    graph, _, _ = built
+    arcs = read_arcs(kaldifst.StdVectorFst.read(str(graph.fst)), tmp_path)
+    shuffled = arcs.rows(np.random.default_rng(0).permutation(len(arcs)))
+    back = read_arcs(to_fst(shuffled, tmp_path), tmp_path)
+    assert back.start == arcs.start and np.array_equal(back.final_cost, arcs.final_cost)
+    columns = ("source", "ilabel", "olabel", "target", "cost")
+    ours, theirs = (sorted(zip(*(getattr(one, name).tolist() for name in columns), strict=True)) for one in (arcs, back))
+    assert ours == theirs and not list(tmp_path.iterdir())
+
+
 @pytest.fixture
 def parts(tmp_path):
     """What a small English graph is compiled from."""
@@ -142,7 +209,7 @@ def parts(tmp_path):
     write_arpa(estimate(text, 2), tmp_path / "lm.arpa")
     return (
         tokens,
-        Lexicon.from_words({w for s in text for w in s}, tokens)[0],
+        Lexicon.from_words({w for s in text for w in s}, Vocabulary(tokens), "english")[0],
         tmp_path / "lm.arpa",
         tmp_path / "graph",
     )
@@ -213,7 +280,7 @@ def test_the_same_input_gives_the_same_bytes_also_from_gzip(parts, tmp_path):
 
 def test_words_on_one_side_only_are_counted(parts):
     tokens, lexicon, arpa, folder = parts
-    graph = compile_graph(tokens, Lexicon.from_words({"a", "b", "nab"}, tokens)[0], arpa, folder)
+    graph = compile_graph(tokens, Lexicon.from_words({"a", "b", "nab"}, Vocabulary(tokens), "english")[0], arpa, folder)
     assert graph.words == ("<eps>", "a", "b")
     assert graph.meta["num_lm_words_without_spelling"] == len(lexicon.words) - 2
     assert graph.meta["num_lexicon_words_outside_lm"] == 1
@@ -228,7 +295,7 @@ def test_a_compilation_broken_off_leaves_the_older_graph(parts, monkeypatch):
 
     monkeypatch.setattr(np, "save", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        compile_graph(tokens, Lexicon.from_words({"a"}, tokens)[0], arpa, folder)
+        compile_graph(tokens, Lexicon.from_words({"a"}, Vocabulary(tokens), "english")[0], arpa, folder)
     assert Graph.load(folder) == graph
     assert sorted(path.name for path in folder.parent.iterdir()) == ["graph", "lm.arpa"]
 
@@ -238,7 +305,7 @@ def test_a_newer_graph_takes_the_place_of_an_older(parts):
     compile_graph(tokens, lexicon, arpa, folder)
     (folder.with_name("part.graph")).mkdir()
     (folder.with_name("part.graph") / "left over").touch()
-    compile_graph(tokens, Lexicon.from_words({"a"}, tokens)[0], arpa, folder)
+    compile_graph(tokens, Lexicon.from_words({"a"}, Vocabulary(tokens), "english")[0], arpa, folder)
     assert Graph.load(folder).words == ("<eps>", "a")
     assert not (folder / "left over").exists()
 

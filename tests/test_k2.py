@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from ds2toolkit.config import SearchConfig
-from ds2toolkit.decode import k2_decoder, k2_worker
+from ds2toolkit.decode import fsts, k2_decoder, k2_worker
 from ds2toolkit.decode.graph import compile_graph
 from ds2toolkit.decode.k2_decoder import Beams
 from ds2toolkit.decode.k2_worker import K2Search, K2Worker, k2_available, open_k2
@@ -30,6 +30,7 @@ from ds2toolkit.decode.kaldi_decoder import KaldiDecoder
 from ds2toolkit.errors import UserError
 from ds2toolkit.text.lexicon import Lexicon
 from ds2toolkit.text.ngram import estimate, write_arpa
+from ds2toolkit.text.vocabulary import Vocabulary
 
 needs_k2 = pytest.mark.skipif(not k2_available(), reason="k2 is not installed: make k2")
 PYTHON = k2_worker.worker_python() or (Path(sys.executable) if importlib.util.find_spec("k2") else None)
@@ -41,7 +42,8 @@ MANDARIN = ("<blk>", "中", "国", "人")
 
 def build(folder, tokens, lines, order):
     text = [line.split() for line in lines]
-    lexicon, _ = Lexicon.from_words({word for sentence in text for word in sentence}, tokens)
+    language = "english" if " " in tokens else "mandarin"
+    lexicon, _ = Lexicon.from_words({word for words in text for word in words}, Vocabulary(tokens), language)
     write_arpa(estimate(text, order), folder / "lm.arpa")
     return compile_graph(tokens, lexicon, folder / "lm.arpa", folder / "graph")
 
@@ -100,6 +102,21 @@ def test_they_agree_without_spaces_and_from_a_temporary_folder_of_a_long_name(tm
         assert_same(search.decode(log_probs, WIDE), KaldiDecoder(graph).decode(log_probs, WIDE))
         folder = search.engine.folder
     assert not folder.exists() and not list(long.iterdir())
+
+
+@needs_k2
+@pytest.mark.parametrize(("tokens", "order"), [(ENGLISH, 3), (MANDARIN, 1), (MANDARIN, 2)])
+def test_they_agree_on_a_graph_of_the_linear_topology(tmp_path, monkeypatch, tokens, order):
+    monkeypatch.setattr(fsts, "MAX_STANDARD", 0)
+    lines = ["a b", "ab a", "an a b", "b", "a a b an", "ban a"]
+    lines = lines if tokens == ENGLISH else ["中国 人", "人 中", "中 国 人", "国人", "中国人 中国", "人 人"]
+    graph = build(tmp_path, tokens, lines, order)
+    assert graph.meta["topology"] == "linear"
+    log_probs = utterances(graph, 60)
+    with open_k2(graph) as search:
+        found = search.decode(log_probs, WIDE)
+    assert_same(found, KaldiDecoder(graph).decode(log_probs, WIDE))
+    assert len({path.word_ids for path in found}) > 40
 
 
 @needs_k2

@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "ds2toolkit"
 FLOORS = [
-    {"errors"},
+    {"errors", "units"},
     {"files", "parallel"},
     {"config"},
     {"text", "model", "score", "toy"},
@@ -26,6 +26,8 @@ ROOMS = {
     "kaldifst": {"decode"},
     "kaldilm": {"decode/fsts.py"},
     "kaldifeat": {"data/features.py"},
+    "av": {"data/sphere.py"},
+    "sentencepiece": {"text/pieces.py"},
     "kaldialign": {"score/align.py"},
     "espeakng_loader": {"toy"},
     "jsonargparse": {"config.py", "cli.py"},

@@ -203,3 +203,25 @@ def test_damaged_files_are_refused(tmp_path, content):
 def test_a_missing_file_names_its_stage(tmp_path):
     with pytest.raises(DataError, match="ds2 lm"):
         read_arpa(tmp_path / "none.arpa")
+
+
+@pytest.mark.parametrize("second", ["p_1 wd_1 bo_wt_1", "nothing of the kind", "\\end\\", ""])
+def test_the_last_data_mark_before_the_ngrams_counts(tmp_path, second):
+    write_arpa(estimate(TEXT, 2), tmp_path / "bare.arpa")
+    bare = (tmp_path / "bare.arpa").read_text(encoding="utf-8")
+    preamble = f"about it\n\\data\\\nngram 1=99\n\\1-grams:\n{second}\n"
+    (tmp_path / "lm.arpa").write_text(preamble + bare + "\nand an end\n", encoding="utf-8")
+    assert read_arpa(tmp_path / "lm.arpa") == read_arpa(tmp_path / "bare.arpa")
+    (tmp_path / "lm.arpa").write_text(preamble + bare.replace("-grams", " grams"), encoding="utf-8")
+    with pytest.raises(DataError, match="not an ARPA file"):
+        read_arpa(tmp_path / "lm.arpa")
+
+
+def test_a_damaged_line_is_named_as_it_is_counted_in_the_file(tmp_path):
+    write_arpa(estimate(TEXT, 2), tmp_path / "lm.arpa")
+    lines = ["a preamble", "", *(tmp_path / "lm.arpa").read_text(encoding="utf-8").splitlines()]
+    place = lines.index("\\2-grams:") + 2
+    lines[place] = "-0.3 lost"
+    (tmp_path / "lm.arpa").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(DataError, match=f"lm.arpa:{place + 1}: .*'-0.3 lost'"):
+        read_arpa(tmp_path / "lm.arpa")

@@ -18,15 +18,11 @@ from conftest import heed_ctrl_c
 
 from ds2toolkit.decode.k2_worker import k2_available
 from ds2toolkit.recipe import load
+from ds2toolkit.score import hypotheses
+from ds2toolkit.score.align import ErrorCounts, count_errors
 
 ROOT = Path(__file__).parent.parent
 SIZES = {"train-clean-100": 24, "dev-clean": 6, "test-clean": 6, "test-other": 6}
-TINY = """
-num_epochs: 2
-model: {conv: {channels: [4], kernels: [[21, 5]], strides: [[8, 2]]}, num_rnn_layers: 1, rnn_size: 16}
-optimiser: {kind: adamw, learning_rate: 0.005, schedule: one_cycle, loss_reduction: mean}
-batches: {budget_s: 20, num_workers: 0}
-"""
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
 VERBS = ["prepare", "features", "lang", "lm", "graph", "train", "decode", "score"]
 PRODUCTS = [
@@ -44,7 +40,6 @@ def recipe(tmp_path_factory) -> Path:
     for name in ("stages.sh", "librispeech/run.sh", "librispeech/recipe.yaml"):
         shutil.copy(ROOT / "egs" / name, egs / name)
     folder = egs / "librispeech"
-    (folder / "conf" / "tiny.yaml").write_text(TINY, encoding="utf-8")
     (folder / "toy" / "corpus").mkdir(parents=True)
     load(folder, "toy").local("toy").toy(folder / "toy" / "corpus", sizes=SIZES)
     return folder
@@ -158,6 +153,40 @@ def test_without_k2_the_graph_is_searched_all_the_same(recipe, finished):
     assert run.returncode == 0, run.stderr
     assert "kaldi" in run.stdout and ("make k2" in run.stdout or find_spec("k2"))
     assert run_sh(recipe, "--stage", "7").returncode == 0
+
+
+def test_the_model_of_another_recipe_brings_its_features_and_its_graph(recipe, finished):
+    """A second recipe hears through fbank, at half the rate, and has neither features nor graph of its own."""
+    other = recipe.with_name("other")
+    shutil.copytree(recipe / "local", other / "local")
+    shutil.copy(recipe / "run.sh", other / "run.sh")
+    facts = (recipe / "recipe.yaml").read_text(encoding="utf-8")
+    (other / "recipe.yaml").write_text(
+        facts.replace("kind: spectrogram", "kind: fbank\n  sample_rate_hz: 8000"), encoding="utf-8"
+    )
+    corpus = ["--corpus-dir", str(recipe / "toy/corpus")]
+    run = run_sh(other, *corpus, "--model", "../librispeech/toy/exp/ds2")
+    assert run.returncode == 0, run.stderr
+    assert "resampled to the checkpoint's 16000 Hz: 6 of 8000 Hz" in run.stdout and not (other / "toy/data/lang").exists()
+    scores = other / "toy/exp/librispeech-toy-ds2/score/score.json"
+    assert len(json.loads(scores.read_text(encoding="utf-8"))["scores"]) > 4
+    (other / "recipe.yaml").write_text(facts.replace("unit: word", "unit: character"), encoding="utf-8")
+    run = run_sh(other, "--stage", "7", "--model", "../librispeech/toy/exp/ds2")
+    assert run.returncode == 2 and "english by word" in run.stderr
+
+
+def test_with_its_own_features_another_recipes_model_says_the_same(recipe, finished):
+    other = recipe.with_name("twin")
+    shutil.copytree(recipe / "local", other / "local")
+    for name in ("run.sh", "recipe.yaml"):
+        shutil.copy(recipe / name, other / name)
+    run = run_sh(other, "--corpus-dir", str(recipe / "toy/corpus"), "--model", str(recipe / "toy/exp/ds2/best.pt"))
+    assert run.returncode == 0, run.stderr
+    folders = (other / "toy/exp/librispeech-toy-ds2", recipe / "toy/exp/ds2")
+    ours, theirs = (hypotheses.read(folder / "decode/greedy/hyps-test-clean.jsonl") for folder in folders)
+    assert [one.id for one in ours] == [one.id for one in theirs]
+    wrong = sum((count_errors(t.hyp, o.hyp, "character") for o, t in zip(ours, theirs, strict=True)), ErrorCounts())
+    assert wrong.rate < 0.1  # features stored by lilcom are not exact, and this network knows nothing
 
 
 def test_a_graph_of_other_tokens_is_refused(recipe, finished):

@@ -1,16 +1,14 @@
-"""Text rules and vocabularies: what they promise, over any text there is."""
+"""Text rules: what they promise, over any text there is."""
 
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from ds2toolkit.errors import ConfigError, DataError, UserError
-from ds2toolkit.text.normalise import english, normalise
-from ds2toolkit.text.vocabulary import BLANK, UnknownCharacter, Vocabulary
-
-VOCABULARY = Vocabulary.english_characters()
+from ds2toolkit.errors import ConfigError
+from ds2toolkit.text.normalise import english, mandarin, normalise, unknown
+from ds2toolkit.text.vocabulary import Vocabulary
 
 
 @pytest.mark.parametrize(
@@ -25,6 +23,12 @@ VOCABULARY = Vocabulary.english_characters()
         ("ﬁne Straße ŉ zero\u200bwidth soft\u00adhyphen", "fine strasse 'n zerowidth softhyphen"),
         ("", ""),
         ("...?!", ""),
+        ("ALSO A POPULAR CONTRIVANCE", "also a popular contrivance"),
+        ("I. B. M. introduced last week", "i b m introduced last week"),
+        ("of course there isn't any", "of course there isn't any"),
+        ("Corp; MR. INCORPORATED-DASH", "corp mr incorporated dash"),
+        (",COMMA .PERIOD \"DOUBLE-QUOTE ?QUESTION-MARK", "comma period double quote question mark"),
+        ("It seemed the ordained order\u2026", "it seemed the ordained order"),
     ],
 )
 def test_english_spelling(raw, spelled):
@@ -32,10 +36,17 @@ def test_english_spelling(raw, spelled):
 
 
 @pytest.mark.parametrize(
-    ("raw", "outside"), [("42 & 5%", set("425&%")), ("ни хао 你", set("нихао你")), ("$9", set("$9"))]
+    ("raw", "outside"),
+    [
+        ("42 & 5%", set("425&%")),
+        ("ни хао 你", set("нихао你")),
+        ("$9", set("$9")),
+        ("%PERCENT", set("%")),
+        ("latin-1 bytes read as UTF-8: caf\ufffd", {"1", "8", "\ufffd"}),
+    ],
 )
 def test_what_must_be_read_aloud_stays_to_be_found(raw, outside):
-    assert VOCABULARY.unknown(english(raw)) == outside
+    assert unknown("english", english(raw)) == outside
 
 
 @given(st.text())
@@ -52,7 +63,7 @@ def test_english_keeps_the_letters_of_plain_text_in_order(text):
 
 @given(st.text(alphabet="abz' ."))
 def test_english_text_can_always_be_encoded(text):
-    assert not VOCABULARY.unknown(english(text))
+    assert not unknown("english", english(text))
 
 
 def test_unknown_language_names_those_there_are():
@@ -61,72 +72,54 @@ def test_unknown_language_names_those_there_are():
     assert normalise("english", "A") == "a"
 
 
-def test_english_vocabulary_is_the_papers():
-    assert len(VOCABULARY) == 29
-    assert VOCABULARY.tokens[0] == BLANK
-
-
-@given(st.text(alphabet="abcdefghijklmnopqrstuvwxyz' "))
-def test_encoding_comes_back(text):
-    ids = VOCABULARY.encode(text)
-    assert VOCABULARY.decode(ids) == text
-    assert 0 not in ids
-
-
-def test_unknown_characters_are_named():
-    with pytest.raises(UnknownCharacter, match=r"'2' 'é'") as caught:
-        VOCABULARY.encode("caf\u00e9 2")
-    assert isinstance(caught.value, UserError)
-
-
-@pytest.mark.parametrize("ids", [[0], [1, 29], [-1]])
-def test_decode_refuses_the_blank_and_numbers_out_of_range(ids):
-    with pytest.raises(ValueError, match=str(ids[-1])):
-        VOCABULARY.decode(ids)
-
-
-@settings(max_examples=30)
-@given(st.sets(st.characters(exclude_categories=("Cs",)).filter(lambda c: c == " " or not c.isspace())))
-def test_vocabulary_comes_back_from_disk(tmp_path_factory, characters):
-    vocabulary = Vocabulary((BLANK, *sorted(characters)))
-    path = tmp_path_factory.mktemp("lang") / "tokens.txt"
-    vocabulary.write(path)
-    assert Vocabulary.read(path) == vocabulary
-
-
-def test_tokens_file_is_readable_by_people(tmp_path):
-    VOCABULARY.write(tmp_path / "tokens.txt")
-    lines = (tmp_path / "tokens.txt").read_text(encoding="utf-8").splitlines()
-    assert lines[:4] == ["<blk> 0", "<space> 1", "' 2", "a 3"]
+@pytest.mark.parametrize(
+    ("raw", "spelled"),
+    [
+        ("而 对 楼市 成交 抑制 作用 最 大 的 限 购", "而对楼市成交抑制作用最大的限购"),
+        ("甲醇 汽油 ｋｔｖ ＡＢＣ", "甲醇汽油ktvabc"),
+        ("“你好！”，他说：《红楼梦》、Hello… ——", "你好他说红楼梦hello"),
+        ("欧元·里拉\u3000二〇一五\n㐀\U00020000\ufeff", "欧元里拉二〇一五㐀\U00020000"),
+        ("葛\U000e0100 \uf9ff", "葛刺"),
+        ("", ""),
+        ("，。", ""),
+    ],
+)
+def test_mandarin_spelling(raw, spelled):
+    assert mandarin(raw) == spelled
+    assert not unknown("mandarin", spelled)
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("raw", "kept", "outside"),
     [
-        ("<blk> 0\na 2\n", r"tokens.txt:2: .*'a 2'"),
-        ("<blk> 0\na\n", "tokens.txt:2"),
-        ("<blk> 0\nab 1\n", "'ab' is not one character"),
-        ("<blk> 0\na 1\na 2\n", "twice"),
-        ("<blk> 0\n\u2003 1\n", "space of another kind"),
-        ("a 0\n", "token 0 must be <blk>"),
-        ("", "token 0 must be <blk>"),
+        ("一审 判处 l = 六年", "一审判处l=六年", set("=")),  # THCHS-30, B11_374
+        ("１２ 个 ％", "12个%", set("12%")),
+        ("ア 중 d'être é", "ア중dêtreé", set("ア중êé")),
+        ("坏\ufffd", "坏\ufffd", {"\ufffd"}),
     ],
 )
-def test_damaged_tokens_file(tmp_path, content, message):
-    (tmp_path / "tokens.txt").write_text(content, encoding="utf-8")
-    with pytest.raises(DataError, match=message):
-        Vocabulary.read(tmp_path / "tokens.txt")
+def test_what_mandarin_cannot_spell_stays_to_be_found(raw, kept, outside):
+    assert mandarin(raw) == kept
+    assert unknown("mandarin", kept) == outside
 
 
-def test_missing_or_binary_tokens_file(tmp_path):
-    with pytest.raises(DataError, match="ds2 lang"):
-        Vocabulary.read(tmp_path / "tokens.txt")
-    (tmp_path / "tokens.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="UTF-8"):
-        Vocabulary.read(tmp_path / "tokens.txt")
+@given(st.text())
+def test_mandarin_is_settled_after_once_and_has_no_spaces(text):
+    once = mandarin(text)
+    assert mandarin(once) == once
+    assert once == "".join(once.split())
 
 
-def test_checkpoint_list_comes_back_and_damage_is_told():
-    assert Vocabulary.from_list(VOCABULARY.to_list(), "best.pt") == VOCABULARY
-    with pytest.raises(DataError, match="best.pt"):
-        Vocabulary.from_list(["a"], "best.pt")
+@given(st.text(alphabet=st.characters(min_codepoint=0x4E00, max_codepoint=0x9FFF)))
+def test_mandarin_keeps_every_ideograph_in_order(text):
+    assert mandarin(" ".join(text)) == text
+
+
+def test_an_unknown_language_has_no_alphabet():
+    with pytest.raises(ConfigError, match="'klingon'"):
+        unknown("klingon", "qapla")
+
+
+def test_the_english_alphabet_is_the_vocabularys():
+    text = "".join(map(chr, range(32, 300)))
+    assert unknown("english", text) == Vocabulary.english_characters().unknown(text)

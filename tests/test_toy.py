@@ -1,10 +1,13 @@
 """The toy corpora's speech, noise, rooms and sentences: exact ratios, and the same bytes every time."""
 
+import functools
 import hashlib
 import itertools
 import random
+import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +15,12 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ds2toolkit.data.sphere import decode, is_compressed
 from ds2toolkit.errors import UserError
-from ds2toolkit.toy import acoustics, grammar, speech
-from ds2toolkit.toy.speech import ACCENTS, SAMPLE_RATE_HZ, Voice, speak
+from ds2toolkit.toy import accents, acoustics, grammar, speech, studio
+from ds2toolkit.toy.speech import ACCENTS, SAMPLE_RATE_HZ, Voice, speak, variants
 from ds2toolkit.toy.sphere import write_sphere
-from ds2toolkit.toy.studio import Setting, Take, record, write, write_all
+from ds2toolkit.toy.studio import Setting, Take, record, write, write_all, write_samples
 
 SPOKEN = [
     ("it's in the river", Voice("american", "f2")),
@@ -24,6 +28,13 @@ SPOKEN = [
     ("where is the king today", Voice("caribbean", "klatt", pitch_range=80)),
     ("please carry the bread now", Voice("received", "f4", speed_wpm=140)),
 ]
+
+
+ENGLISH = (  # the phonemes that espeak-ng finds in some two thousand words of American English
+    "s n t d l I r k @ E p m z 3 eI a f i N b V i: I# w v aI oU g h u: S 0 t# I2 a# 3: @L dZ tS j A@ O: aU U D T "
+    "o@ e@ aa O@ i@3 O2 OI U@ i@ t2 Z @- aI3 A: r- n- ? aI@ @2"
+).split()
+LANGUAGES = {"indian": "hi", "german": "de", "french": "fr", "spanish": "es"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -82,6 +93,56 @@ def test_accents_variants_and_prosody_are_heard():
     voices += [Voice(pitch=30), Voice(pitch_range=90)]
     assert len({digest(speak(text, voice)) for voice in voices}) == len(voices)
     assert len(speak(text, Voice(speed_wpm=120))) > 1.3 * len(speak(text, Voice(speed_wpm=200)))
+
+
+@pytest.mark.parametrize("accent", accents.HABITS)
+def test_foreign_accents_speak_as_long_as_natives_and_in_every_variant(accent):
+    text = "the teacher is going to the market"
+    native = speak(text, Voice("american"))
+    assert 0.7 < len(speak(text, Voice(accent))) / len(native) < 1.4
+    assert len({digest(speak(text, Voice(accent, variant))) for variant in ("m1", "f2", "Annie")}) == 3
+    assert len(speak("the", Voice(accent))) < len(speak("the old dog, and the bird", Voice(accent)))
+
+
+def test_foreign_accents_have_their_habits():
+    the, king, with_, school = (word.split("_") for word in ("D_@", "k_'I_N", "w_I_D", "s_k_'u:_l"))
+    assert accents.sounds(the, "german") == ["z", "@"] and accents.sounds(with_, "german") == ["v", "I", "s"]
+    assert accents.sounds(king, "french") == ["k", "'i", "N"]
+    assert accents.sounds(["h", "'3:"], "french") == ["'W", "r"]
+    assert accents.sounds(school, "spanish") == ["e", "s", "k", "'u", "l"]
+    assert accents.sounds(["v", "'eI", "l"], "indian") == accents.sounds(["w", "'eI", "l"], "indian")
+    assert accents.respell("D_@ ; k_'I_N", "indian") == "[[d|V]] [[k|'I|N]]"
+
+
+def phoneme_tables() -> dict[str, set[str]]:
+    """Mnemonics by language, from espeak-ng's `phontab`: what a table inherits counts as its own."""
+    data = Path(speech._loader().get_data_path(), "phontab").read_bytes()
+    tables, position = [], 4
+    for _ in range(data[0]):
+        num_phonemes, parent, name = struct.unpack_from("<BB2x32s", data, position)
+        rows = struct.iter_unpack("<4s12x", data[position + 36 : position + 36 + 16 * num_phonemes])
+        own = {row[0].rstrip(b"\0").decode("latin-1") for row in rows}
+        tables.append((name.rstrip(b"\0").decode(), own | (tables[parent - 1][1] if parent else set())))
+        position += 36 + 16 * num_phonemes
+    return dict(tables)
+
+
+@pytest.mark.parametrize("accent", accents.HABITS)
+def test_every_english_phoneme_has_a_sound_in_every_accent(accent):
+    """What a language does not have, espeak-ng would leave out in silence."""
+    known = phoneme_tables()[LANGUAGES[accent]]
+    assert "@" in known and "3:" not in known
+    for phoneme in ENGLISH:
+        heard = accents.sounds([phoneme], accent)
+        assert set(heard) <= known and (heard or (accent, phoneme) == ("french", "h")), phoneme
+
+
+def test_mandarin_reads_characters_in_any_variant():
+    some = ("m1", "f2", *sorted(variants())[::9])
+    heard = {variant: speak("今天天气很好", Voice("mandarin", variant)) for variant in some}
+    assert all(0.8 < len(samples) / SAMPLE_RATE_HZ < 3 for samples in heard.values())
+    assert digest(heard["m1"]) != digest(heard["f2"])
+    assert digest(speak("买", Voice("mandarin"))) != digest(speak("卖", Voice("mandarin")))
 
 
 def test_what_cannot_be_spoken_is_refused():
@@ -162,6 +223,29 @@ def test_noises_have_their_colours():
     assert band_db(hum, 45, 55) - band_db(hum, 60, 90) > 10
 
 
+def test_places_differ_in_their_spectra_and_come_out_the_same_again():
+    """Each kind of noise is the loudest of the four places in a band of its own."""
+    def shares(name):
+        noise = studio._noise(name, 4 * SAMPLE_RATE_HZ, np.random.default_rng(1))
+        power = np.abs(np.fft.rfft(noise)) ** 2
+        bands = np.split(power, np.searchsorted(np.fft.rfftfreq(len(noise), 1 / SAMPLE_RATE_HZ), [150, 2500]))
+        return np.array([part.sum() for part in bands]) / power.sum()
+
+    places = {name: shares(name) for name in ("bus", "cafe", "pedestrian", "street")}
+    assert all(np.array_equal(share, shares(name)) for name, share in places.items())
+    low, middle, high = (lambda name, band=band: places[name][band] for band in range(3))
+    assert max(places, key=low) == "bus" and low("bus") > 0.6
+    assert max(places, key=middle) == "street" and max(places, key=high) == "cafe"
+    assert sorted(places, key=low)[2] == "pedestrian" and low("pedestrian") > 3 * low("cafe")
+
+
+@pytest.mark.parametrize("num_samples", [2, 100, 70_001])
+@pytest.mark.parametrize("name", acoustics.NOISES)
+def test_noises_of_any_length(name, num_samples):
+    noise = acoustics.NOISES[name](num_samples, np.random.default_rng(0))
+    assert noise.shape == (num_samples,) and np.isfinite(noise).all() and np.any(noise)
+
+
 def test_a_take_is_the_same_every_time_and_its_setting_matters(tmp_path):
     take = Take(tmp_path / "x.flac", SPOKEN[0][0], SPOKEN[0][1], Setting("white", 20.0, 0.2), seed=(1, 2))
     samples = record(take)
@@ -193,10 +277,22 @@ def test_sphere_files_read_back(tmp_path):
     assert rate_hz == 16000 and np.array_equal(back, samples)
 
 
-def test_flac_keeps_every_sample(tmp_path):
-    take = Take(tmp_path / "sub" / "x.flac", SPOKEN[0][0], SPOKEN[0][1], Setting(), (0,))
-    write(take)
-    assert np.array_equal(soundfile.read(take.path, dtype="int16")[0], record(take))
+@pytest.mark.parametrize(
+    ("name", "magic"), [("x.flac", b"fLaC"), ("x.wav", b"RIFF"), ("x.sph", b"NIST_1A"), ("x.wv1", b"NIST_1A")]
+)
+def test_every_kind_of_file_keeps_every_sample(tmp_path, name, magic):
+    take = Take(tmp_path / "sub" / name, SPOKEN[0][0], SPOKEN[0][1], Setting(), (0,))
+    duration_s = write(take)
+    assert take.path.read_bytes().startswith(magic)
+    read = decode if name == "x.wv1" else functools.partial(soundfile.read, dtype="int16")
+    samples, rate_hz = read(take.path)
+    assert np.array_equal(samples, record(take)) and duration_s * rate_hz == len(samples)
+    assert is_compressed(take.path) == (name == "x.wv1")
+
+
+def test_an_unknown_kind_of_file_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="x.mp3"):
+        write_samples(tmp_path / "x.mp3", np.zeros(5, np.int16))
 
 
 def test_sentences_are_short_many_and_of_few_words():

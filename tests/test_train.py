@@ -9,19 +9,30 @@ import time
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from lhotse import MonoCut, Recording, SupervisionSegment
+from lhotse.audio import AudioSource
 
 from ds2toolkit import checkpoint
 from ds2toolkit.checkpoint import Recogniser
-from ds2toolkit.config import FeatureConfig, OptimiserConfig, TrainConfig, from_dict
+from ds2toolkit.config import FeatureConfig, OptimiserConfig, RecipeConfig, TrainConfig, from_dict
+from ds2toolkit.data import cuts as cut_files
 from ds2toolkit.data.batch import Batch, Utterances
 from ds2toolkit.data.features import FeatureStats
+from ds2toolkit.data.packed import Cuts
 from ds2toolkit.data.store import load_features
 from ds2toolkit.errors import DataError, UserError
+from ds2toolkit.model.ctc import min_frames
+from ds2toolkit.recipe import Recipe
+from ds2toolkit.text import pieces
 from ds2toolkit.text.vocabulary import Vocabulary
 from ds2toolkit.train.loop import Run
 from ds2toolkit.train.optimiser import learning_rate
+from ds2toolkit.verbs.train import fitting, noises
 
 FEATURES = FeatureConfig(storage="on_the_fly")
+SPLITS = {"train": ["train"], "dev": ["dev"], "test": ["test"]}
 TINY = {
     "num_epochs": 3,
     "model": {
@@ -117,6 +128,71 @@ def test_killed_outright_it_goes_on(tmp_path, tone_cuts):
     finished.config = finished.recogniser.training
     assert finished.resume() and finished.finished()
     assert losses(finished) == losses(whole) and same_weights(finished, whole)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_training_text_that_cannot_be_spelled_ends_in_one_line(tmp_path, tone_cuts, num_workers):
+    run = make_run(tmp_path, tone_cuts, batches={"budget_s": 6, "num_workers": num_workers})
+    run.train.vocabulary = Vocabulary(("<blk>", "a", "b"))
+    with pytest.raises(UserError, match="^characters outside the vocabulary: 'c', in '[abc]+'$"):
+        run.run()
+
+
+def test_dev_texts_may_hold_what_the_vocabulary_does_not(tmp_path, tone_cuts):
+    run = make_run(tmp_path, tone_cuts)
+    run.dev.vocabulary = Vocabulary(("<blk>", "#", "b"))
+    assert len({len(run.dev[i].targets) for i in range(len(run.dev))} | {0}) > 1
+    loss, counts = run.evaluate()
+    assert math.isfinite(loss) and counts.ref == sum(len(cut.supervisions[0].text) for cut in tone_cuts[18:])
+    run.dev.vocabulary = Vocabulary(("<blk>", "#"))
+    assert math.isfinite(run.evaluate()[0])
+
+
+def text_cut(number: int, text: str, seconds: float) -> MonoCut:
+    return MonoCut(str(number), 0.0, seconds, 0, [SupervisionSegment(str(number), "-", 0.0, seconds, text=text)])
+
+
+WORDS = ["aab", "ab", "bee", "abba", "a", "be a bee"]
+VOCABULARIES = {
+    "characters": Vocabulary.english_characters(),
+    "pieces": Vocabulary.of_pieces(pieces.train(WORDS * 20, "bpe", 9)),
+}
+RECOGNISERS = {
+    kind: Recogniser.new(from_dict(TrainConfig, TINY, "test"), vocabulary, FEATURES, None, "english", "word")
+    for kind, vocabulary in VOCABULARIES.items()
+}
+
+
+@pytest.mark.parametrize("kind", RECOGNISERS)
+@given(st.lists(st.tuples(st.sampled_from(WORDS), st.integers(1, 30)), min_size=1))
+def test_what_ctc_cannot_align_is_left_out(kind, sizes):
+    """As each cut on its own says, though few of them are looked at."""
+    recogniser = RECOGNISERS[kind]
+    cuts = [text_cut(number, text, num_frames / 100) for number, (text, num_frames) in enumerate(sizes)]
+    fits = [
+        number
+        for number, (text, num_frames) in enumerate(sizes)
+        if math.ceil(num_frames / 2) >= min_frames(recogniser.vocabulary.encode(text))
+    ]
+    assert fitting(recogniser, Cuts.of(cuts)).tolist() == fits
+
+
+NOISY = {"noise": {"fraction": 0.4, "reverb_fraction": 0.2}}
+
+
+def test_noise_that_is_not_prepared_is_named_with_its_command(tmp_path, tone_cuts):
+    recipe = Recipe(tmp_path, None, from_dict(RecipeConfig, {"splits": SPLITS, "title": "x"}, "test"))
+    recogniser = make_run(tmp_path / "exp", tone_cuts, **NOISY).recogniser
+    with pytest.raises(UserError, match=r"train needs .*noise/cuts\.jsonl\.gz, which `ds2 noise` writes"):
+        noises(recipe, recogniser, tone_cuts[0])
+    for name in ("cuts", "rirs"):
+        cut_files.write(tone_cuts[:3], tmp_path / "data" / "noise" / f"{name}.jsonl.gz")
+    assert len(noises(recipe, recogniser, tone_cuts[0]).noises) == 3
+    moved = text_cut(0, "a", 1.0)
+    moved.recording = Recording("0", [AudioSource("file", [0], "/nowhere/a.flac")], 16000, 16000, 1.0)
+    with pytest.raises(DataError, match="/nowhere/a.flac is gone"):
+        noises(recipe, recogniser, moved)
+    assert noises(recipe, make_run(tmp_path / "exp", tone_cuts).recogniser, moved) is None
 
 
 def test_other_settings_are_not_mixed_in(tmp_path, tone_cuts):

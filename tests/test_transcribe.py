@@ -1,22 +1,23 @@
 """`ds2 transcribe`: files of any rate and channel count in, words out; what is no audio is named."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
-import torch
 from conftest import spell
 from test_train import make_run
 
 from ds2toolkit import checkpoint
 from ds2toolkit.data.audio import read_audio
-from ds2toolkit.decode.emissions import greedy_words
+from ds2toolkit.decode.emissions import graph_text, greedy_text, greedy_words
 from ds2toolkit.decode.graph import compile_graph
 from ds2toolkit.errors import DataError, UserError
 from ds2toolkit.score.align import count_errors
 from ds2toolkit.text import ngram
 from ds2toolkit.text.lexicon import Lexicon
+from ds2toolkit.text.vocabulary import Vocabulary
 from ds2toolkit.verbs import transcribe
 
 TEXT = "abcacbab"
@@ -27,6 +28,8 @@ def model(tmp_path_factory, tone_cuts):
     """A network that has learned tones, in its experiment folder."""
     folder = tmp_path_factory.mktemp("model")
     make_run(folder, tone_cuts, num_epochs=30, spec_augment={}).run()
+    recogniser, state = checkpoint.load(folder / "best.pt")
+    checkpoint.save(folder / "best.pt", replace(recogniser, unit="word"), state)
     return folder
 
 
@@ -72,20 +75,48 @@ def test_times_of_words(model, wav, capsys):
 
 def test_words_are_split_at_spaces_with_their_own_times(model):
     recogniser, _ = checkpoint.load(model / "best.pt")
-    tokens = recogniser.vocabulary.encode("ab c")
-    log_probs_SV = torch.full((9, len(recogniser.vocabulary)), -10.0)
-    log_probs_SV[range(9), [0, tokens[0], tokens[0], tokens[1], 0, tokens[2], 0, tokens[3], 0]] = 0.0
-    assert greedy_words(recogniser, log_probs_SV.numpy()) == [
+    log_probs_SV = spoken(recogniser, "_aab_ _c_")
+    assert greedy_words(recogniser, log_probs_SV) == [
         {"word": "ab", "start_s": 0.02, "end_s": 0.08},
         {"word": "c", "start_s": 0.14, "end_s": 0.16},
     ]
+    assert greedy_text(recogniser, log_probs_SV) == "ab c"
+    assert graph_text(recogniser, ["mr.", "u.s.", "ab"]) == "mr us ab"
+
+
+def spoken(recogniser, frames: str) -> np.ndarray:
+    """Log-probabilities that leave no doubt; `_` is the blank."""
+    ids = [0 if frame == "_" else recogniser.vocabulary.encode(frame)[0] for frame in frames]
+    log_probs_SV = np.full((len(ids), len(recogniser.vocabulary)), -10.0, np.float32)
+    log_probs_SV[range(len(ids)), ids] = 0.0
+    return log_probs_SV
+
+
+def test_where_characters_are_the_unit_each_has_its_own_times(model):
+    trained, _ = checkpoint.load(model / "best.pt")
+    mandarin = replace(trained, vocabulary=Vocabulary.characters_of(["中国人k"]), language="mandarin", unit="character")
+    log_probs_SV = spoken(mandarin, "_中中国__k_")
+    assert greedy_words(mandarin, log_probs_SV) == [
+        {"word": "中", "start_s": 0.02, "end_s": 0.04},
+        {"word": "国", "start_s": 0.06, "end_s": 0.08},
+        {"word": "k", "start_s": 0.12, "end_s": 0.14},
+    ]
+    assert greedy_text(mandarin, log_probs_SV) == graph_text(mandarin, ["中", "国", "k"]) == "中国k"
+
+
+def test_characters_are_joined_without_spaces(model, wav, tmp_path, capsys):
+    recogniser, state = checkpoint.load(model / "best.pt")
+    checkpoint.save(tmp_path / "best.pt", replace(recogniser, unit="character"), state)
+    transcribe.run([wav], tmp_path, None, as_json=True)
+    line = json.loads(capsys.readouterr().out)
+    assert line["text"] == TEXT == "".join(word["word"] for word in line["words"]) and len(line["words"]) == len(TEXT)
 
 
 def test_a_graph_makes_words_of_its_language_model(model, wav, tmp_path, capsys):
-    tokens = checkpoint.load(model / "best.pt")[0].vocabulary.tokens
+    vocabulary = checkpoint.load(model / "best.pt")[0].vocabulary
     ngram.write_arpa(ngram.estimate([[TEXT], ["cba"], ["abc", TEXT]], 2), tmp_path / "G.arpa")
-    lexicon, _ = Lexicon.from_words([TEXT, "cba", "abc"], tokens)
-    compile_graph(tokens, lexicon, tmp_path / "G.arpa", tmp_path / "graph")
+    lexicon, _ = Lexicon.from_words([TEXT, "cba", "abc"], vocabulary, "english")
+    compile_graph(vocabulary.tokens, lexicon, tmp_path / "G.arpa", tmp_path / "graph")
     transcribe.run([wav], model, tmp_path / "graph", as_json=True)
     assert json.loads(capsys.readouterr().out)["text"] == TEXT
 

@@ -6,6 +6,7 @@ import numpy as np
 import soundfile
 from lhotse.augmentation import Resample
 
+from ds2toolkit.data import sphere
 from ds2toolkit.data.corpus import audio_fault
 from ds2toolkit.errors import DataError
 
@@ -18,7 +19,7 @@ def read_audio(path: Path, sample_rate_hz: int) -> tuple[np.ndarray, str]:
     reason, detail = audio_fault(Path(path))
     if reason:
         raise DataError(f"{path}: {reason} ({detail})")
-    samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+    samples, rate_hz = read_samples(Path(path))
     if not np.abs(samples).max() > 0:
         raise DataError(f"{path}: audio is silent (every sample is zero)")
     done = [] if samples.shape[1] == 1 else [f"{samples.shape[1]} channels averaged"]
@@ -27,3 +28,11 @@ def read_audio(path: Path, sample_rate_hz: int) -> tuple[np.ndarray, str]:
         mono = np.asarray(Resample(rate_hz, sample_rate_hz)(mono[None], rate_hz))[0]
         done.append(f"resampled from {rate_hz} Hz to {sample_rate_hz} Hz")
     return mono, ", ".join(done)
+
+
+def read_samples(path: Path) -> tuple[np.ndarray, int]:
+    """(num_samples, num_channels) float32 and the sample rate in Hz, compressed SPHERE too."""
+    if not sphere.is_compressed(path):
+        return soundfile.read(path, dtype="float32", always_2d=True)
+    samples, rate_hz = sphere.decode(path)
+    return samples.reshape(len(samples), -1).astype(np.float32) / 32768, rate_hz

@@ -8,18 +8,12 @@ import soundfile
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
 
+from ds2toolkit.data import sphere
 from ds2toolkit.data.report import Report
 from ds2toolkit.errors import DataError
 
-SPHERE_HEADER_BYTES = 1024
-SPHERE_COUNT = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
 WAV_SHORT_OF_DATA = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
 WAV_LENGTH_UNKNOWN = 0x7FFFF000  # what programs that write to a pipe put there
-LANDMARKS = {
-    "etc/an4_train.fileids": "AN4",
-    "SPEAKERS.TXT": "LibriSpeech",
-    "transcript/aishell_transcript_v0.8.txt": "AISHELL-1",
-}
 
 
 class Corpus:
@@ -39,11 +33,15 @@ class Corpus:
         condition: str | None = None,
         gender: str | None = None,
         language: str = "English",
+        raw_text: str | None = None,
     ) -> bool:
-        """Take one utterance, or report why not. Returns whether it was taken."""
+        """Take one utterance, or report why not. Returns whether it was taken.
+
+        raw_text: what the corpus has for it, where `text` is less, such as without marks of noises.
+        """
         usable = self.usable(split, path, utterance_id)
         if usable:
-            cut = read_cut(path, utterance_id, text, speaker, condition, gender, language)
+            cut = read_cut(path, utterance_id, text, speaker, condition, gender, language, raw_text)
             self.splits[split][utterance_id] = cut
         return usable
 
@@ -74,13 +72,16 @@ def read_cut(
     condition: str | None = None,
     gender: str | None = None,
     language: str = "English",
+    raw_text: str | None = None,
 ) -> MonoCut:
     """The first channel of an audio file as a cut with one supervision; only the header is read.
 
-    Everything that soundfile reads is welcome, plain NIST SPHERE too, for which lhotse wants another program.
-    Raises soundfile.LibsndfileError when the header can't be read.
+    Everything that soundfile reads is welcome, plain NIST SPHERE too, for which lhotse wants another program;
+    and compressed SPHERE, which has to be converted before its samples can be had.
+    Raises soundfile.LibsndfileError or DataError when the header can't be read.
     """
     recording = read_recording(path, utterance_id)
+    custom = {"condition": condition, "raw_text": raw_text}
     supervision = SupervisionSegment(
         id=utterance_id,
         recording_id=utterance_id,
@@ -90,7 +91,7 @@ def read_cut(
         language=language,
         speaker=speaker,
         gender=gender,
-        custom=None if condition is None else {"condition": condition},
+        custom={key: value for key, value in custom.items() if value is not None} or None,
     )
     return supervised_cut(recording, supervision)
 
@@ -107,31 +108,47 @@ def supervised_cut(recording: Recording, supervision: SupervisionSegment) -> Mon
 
 
 def read_recording(path: Path, recording_id: str) -> Recording:
-    info = soundfile.info(path)
-    channels = list(range(info.channels))
+    sample_rate_hz, num_samples, num_channels = audio_form(path)
+    channels = list(range(num_channels))
     return Recording(
         id=recording_id,
         sources=[AudioSource(type="file", channels=channels, source=str(path.absolute()))],
-        sampling_rate=info.samplerate,
-        num_samples=info.frames,
-        duration=info.frames / info.samplerate,
+        sampling_rate=sample_rate_hz,
+        num_samples=num_samples,
+        duration=num_samples / sample_rate_hz,
         channel_ids=channels,
     )
+
+
+def audio_form(path: Path) -> tuple[int, int, int]:
+    """Sample rate in Hz, samples a channel, channels."""
+    try:
+        info = soundfile.info(path)
+    except soundfile.LibsndfileError:
+        if not sphere.is_compressed(path):
+            raise
+        header = sphere.read_header(path)
+        return header["sample_rate"], header["sample_count"], header["channel_count"]
+    return info.samplerate, info.frames, info.channels
 
 
 def audio_fault(path: Path) -> tuple[str, str]:
     """Why an audio file can't be used, as (reason, detail); two empty strings when it can.
 
-    Reads the last sample: that finds a file shorter than its header says, without decoding it all.
+    Reads the last sample: that finds a file shorter than its header says, without decoding it all. Of
+    compressed SPHERE only the header is read.
     """
     if not path.is_file():
         return "no audio file", str(path)
     if path.stat().st_size == 0:
         return "audio is empty", f"{path} has no bytes"
     try:
+        if sphere.is_compressed(path):
+            empty = sphere.read_header(path)["sample_count"] == 0
+            return ("audio is empty", f"{path} has no samples") if empty else ("", "")
         with soundfile.SoundFile(path) as audio:
             return length_fault(path, audio)
-    except (soundfile.LibsndfileError, OSError) as error:
+    except (soundfile.LibsndfileError, OSError, DataError) as error:
         return "audio cannot be read", str(error)
 
 
@@ -159,30 +176,12 @@ def promised_frames(path: Path, audio: soundfile.SoundFile) -> int:
 
 def stated_frames(path: Path, audio: soundfile.SoundFile) -> int:
     if audio.format == "NIST":
-        with path.open("rb") as file:
-            count = SPHERE_COUNT.search(file.read(SPHERE_HEADER_BYTES))
-        return int(count[1]) if count else 0
+        return sphere.read_header(path)["sample_count"]
     sizes = WAV_SHORT_OF_DATA.search(audio.extra_info)
     stated, found = map(int, sizes.groups()) if sizes else (0, 0)
     if found < stated < WAV_LENGTH_UNKNOWN:
         return stated // max(1, found // max(1, audio.frames))
     return 0
-
-
-def describe(folder: Path) -> str:
-    """What a folder that is not the expected corpus seems to be, for an error message."""
-    if not folder.exists():
-        return f"{folder} does not exist"
-    if not folder.is_dir():
-        return f"{folder} is a file"
-    names = sorted(path.name for path in folder.iterdir())
-    if not names:
-        return f"{folder} is empty"
-    known = [name for landmark, name in LANDMARKS.items() if (folder / landmark).exists()]
-    shown = names if len(names) < 6 else [*names[:5], "…"]
-    seems = f"looks like {known[0]}" if known else f"holds {', '.join(shown)}"
-    archives = [name for name in names if name.endswith((".tar.gz", ".tgz", ".zip"))]
-    return f"{folder} {seems}" + (f"; unpack {archives[0]} first" if archives else "")
 
 
 def read_lines(path: Path) -> list[str]:

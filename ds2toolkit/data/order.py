@@ -31,11 +31,11 @@ def epoch_batches(
 def _cut(order: np.ndarray, durations: np.ndarray, budget_s: float) -> list[list[int]]:
     batches: list[list[int]] = []
     longest = 0.0
-    for index in order.tolist():
-        longest = max(longest, durations[index]) if batches else durations[index]
+    for index, duration in zip(order.tolist(), durations[order].tolist(), strict=True):
+        longest = max(longest, duration)
         if batches and longest * (len(batches[-1]) + 1) <= budget_s:
             batches[-1].append(index)
         else:
             batches.append([index])
-            longest = durations[index]
+            longest = duration
     return batches

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import kaldialign
 import numpy as np
 
-Unit = Literal["word", "character"]
+from ds2toolkit.units import Unit, split_units
+
 Pair = tuple[str, str]
 
 NOTHING = ""  # the other side of an insertion or a deletion; no unit is empty
@@ -44,15 +44,6 @@ class ErrorCounts:
         if self.ref:
             return self.errors / self.ref
         return float("inf") if self.errors else 0.0
-
-
-def split_units(text: str, unit: Unit) -> list[str]:
-    """Words between spaces, or characters: spaces are never counted, in no language.
-
-    Mandarin has none to speak of, and without them an English character error rate is not
-    diluted by the easiest symbol; deepspeech.pytorch counts the same way.
-    """
-    return text.split() if unit == "word" else list("".join(text.split()))
 
 
 def align(ref: Sequence[str], hyp: Sequence[str]) -> list[Pair]:

@@ -1,65 +1,43 @@
 """ARPA files of n-gram models, read entry by entry and held to the counts they announce."""
 
-import gzip
-import zlib
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
 
 from ds2toolkit.errors import DataError
+from ds2toolkit.text.compressed import open_text
 
 BOS, EOS, UNK = "<s>", "</s>", "<unk>"
+COUNT = re.compile(r"ngram\s+(\d+)\s*=\s*(\d+)")
+SECTION = re.compile(r"\\(\d+)-grams:")
 
 Ngram = tuple[str, ...]
 
 
 def arpa_entries(path: Path) -> Iterator[tuple[Ngram, float, float]]:
-    """Every n-gram of an ARPA file, in order: words, log10 probability, log10 back-off weight (or 0).
+    r"""Every n-gram of an ARPA file, in order: words, log10 probability, log10 back-off weight (or 0).
 
-    Raises DataError when the file is missing, damaged, or does not hold the counts it announces.
+    The file may be plain, gzipped or LZW-compressed (.z) and have a preamble, as WSJ's have: what counts begins
+    with the last \data\ before the n-grams. Raises DataError when it is missing, damaged, or does not hold the
+    counts it announces.
     """
-    try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8")
-            if path.suffix == ".gz"
-            else path.open(encoding="utf-8") as file
-        ):
-            yield from _entries(file, path)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist; `ds2 lm` writes a language model") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8 text: not an ARPA file") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise DataError(f"{path} is a damaged gzip file: fetch or estimate it again") from None
-
-
-def _entries(file: IO[str], path: Path) -> Iterator[tuple[Ngram, float, float]]:
     announced: dict[int, int] = {}
     found: Counter = Counter()
     length = 0
-    for number, line in enumerate(file, 1):
-        line = line.strip()
-        if line == "\\end\\":
-            break
-        if not line or line == "\\data\\":
-            continue
+    for number, line in _numbered(path):
         try:
-            if line.startswith("ngram "):
-                n, _, count = line.removeprefix("ngram ").partition("=")
-                announced[int(n)] = int(count)
-            elif line.startswith("\\") and line.endswith("-grams:"):
+            if count := COUNT.fullmatch(line):
+                announced[int(count[1])] = int(count[2])
+            elif section := SECTION.fullmatch(line):
                 length += 1
-                if line != f"\\{length}-grams:":
+                if int(section[1]) != length:
                     raise ValueError
-            elif length:
+            elif length and line:
                 yield _entry(line.split(), length)
                 found[length] += 1
         except ValueError:
             raise DataError(f"{path}:{number}: not a line of an ARPA file: {line[:60]!r}") from None
-    else:
-        what = "ends in the middle" if length else "is empty or not an ARPA file"
-        raise DataError(f"{path} {what} (no \\end\\ line): fetch or estimate it again")
     if not announced or any(found[n] != count for n, count in announced.items()):
         raise DataError(
             f"{path} announces n-grams {announced} and holds {dict(found)}: fetch or estimate it again"
@@ -74,3 +52,50 @@ def _entry(fields: list[str], length: int) -> tuple[Ngram, float, float]:
         float(fields[0]),
         float(fields[length + 1]) if fields[length + 1 :] else 0.0,
     )
+
+
+def arpa_lines(path: Path) -> Iterator[str]:
+    r"""The lines from \data\ to \end\ without spaces around them, for who takes the n-grams as they are.
+
+    Raises DataError when the file is missing, damaged, or has no end.
+    """
+    yield from (line for _, line in _numbered(path))
+    yield "\\end\\"
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, str]]:
+    if not path.exists():
+        raise DataError(f"{path} does not exist; `ds2 lm` writes a language model")
+    begun = False
+    with open_text(path) as file:
+        lines = ((number, line.strip()) for number, line in enumerate(file, 1))
+        for number, line in _from_data_mark(lines):
+            if line == "\\end\\":
+                return
+            begun = True
+            yield number, line
+    what = "ends in the middle" if begun else "is empty or not an ARPA file"
+    raise DataError(f"{path} {what} (no \\end\\ line): fetch or estimate it again")
+
+
+def _from_data_mark(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    r"""From the \data\ that counts and an n-gram follow; one in a preamble only shows what such files look like."""
+    lines = iter(lines)
+    head: list[tuple[int, str]] = []
+    for number, line in lines:
+        if head and head[-1][1] == "\\1-grams:" and line and _is_unigram(line):
+            yield from (*head, (number, line))
+            yield from lines
+        elif line == "\\data\\":
+            head = [(number, line)]
+        elif head and (COUNT.fullmatch(line) or line == "\\1-grams:"):
+            head.append((number, line))
+        elif line:
+            head = []
+
+
+def _is_unigram(line: str) -> bool:
+    try:
+        return bool(_entry(line.split(), 1))
+    except ValueError:
+        return False

@@ -1,11 +1,13 @@
 """The pronouncing dictionary of a decoding graph: each word's spellings in the network's tokens."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ds2toolkit.errors import DataError
 from ds2toolkit.files import write_text
+from ds2toolkit.text.normalise import normalise
+from ds2toolkit.text.vocabulary import Vocabulary
 
 Spelling = tuple[str, ...]
 
@@ -21,15 +23,21 @@ class Lexicon:
         return tuple(self.spellings)
 
     @classmethod
-    def from_words(cls, words: Iterable[str], tokens: Sequence[str]) -> tuple["Lexicon", tuple[str, ...]]:
-        """Spell each word with its characters; `tokens` are the network's, the blank first.
+    def from_words(
+        cls, words: Iterable[str], vocabulary: Vocabulary, language: str
+    ) -> tuple["Lexicon", tuple[str, ...]]:
+        """Spell each word as the network spells what is said: its normalised form, in characters or word pieces.
 
-        Returns the lexicon and the words left out because no token writes one of their characters, both
-        sorted.
+        A language model may write words as no transcript does: WSJ's "mr." is spelled m r, ".period" as its name.
+        Returns the lexicon and the words left out because no tokens write them, both sorted.
         """
-        known = set(tokens[1:]) - {" "}
         words = sorted(set(words))
-        spelled = {word: (tuple(word),) for word in words if word and known.issuperset(word)}
+        spoken = {word: normalise(language, word) for word in words}
+        spelled = {
+            word: (tuple(vocabulary.tokens[number] for number in vocabulary.encode(spoken[word])),)
+            for word in words
+            if spoken[word] and " " not in spoken[word] and not vocabulary.unknown(spoken[word])
+        }
         return cls(spelled), tuple(word for word in words if word not in spelled)
 
     def write(self, path: Path) -> None:

@@ -15,6 +15,7 @@ from types import ModuleType
 import numpy as np
 
 from ds2toolkit.errors import UserError
+from ds2toolkit.toy import accents
 
 SAMPLE_RATE_HZ = 16_000
 ESPEAK_RATE_HZ = 22_050
@@ -29,8 +30,14 @@ ACCENTS = {
     "new york": "gmw/en-US-nyc",
     "lancaster": "gmw/en-GB-x-gbclan",
     "midlands": "gmw/en-GB-x-gbcwmd",
+    "indian": "inc/hi",
+    "german": "gmw/de",
+    "french": "roa/fr",
+    "spanish": "roa/es",
+    "mandarin": "sit/cmn",  # no accent: it reads Chinese characters
 }
-SYNCHRONOUS, NO_BUFFER, UTF_8, ABSOLUTE = 2, 0, 1, 0
+SYNCHRONOUS, NO_BUFFER, UTF_8, PHONEMES, ABSOLUTE = 2, 0, 1, 0x100, 0
+BETWEEN_PHONEMES = ord("_") << 8
 SPEED, PITCH, PITCH_RANGE = 1, 3, 4
 RANDOM_SEED = 1
 CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
@@ -137,6 +144,8 @@ def _synthesise(library: ctypes.CDLL, text: str, voice: Voice) -> bytes:
     ctypes.CDLL(None).srand(RANDOM_SEED)
     library.espeak_ng_SetRandSeed(ctypes.c_long(RANDOM_SEED))
     library.espeak_SetSynthCallback(keep)
+    if voice.accent in accents.HABITS:
+        text = accents.respell(_phonemes(library, text), voice.accent)
     if library.espeak_SetVoiceByName(voice.name.encode()) != 0:
         return b""
     for parameter, value in (
@@ -146,6 +155,17 @@ def _synthesise(library: ctypes.CDLL, text: str, voice: Voice) -> bytes:
     ):
         library.espeak_SetParameter(parameter, value, ABSOLUTE)
     data = text.encode()
-    library.espeak_Synth(data, ctypes.c_size_t(len(data) + 1), 0, 0, 0, UTF_8, None, None)
+    library.espeak_Synth(data, ctypes.c_size_t(len(data) + 1), 0, 0, 0, UTF_8 | PHONEMES, None, None)
     library.espeak_Synchronize()
     return b"".join(chunks)
+
+
+def _phonemes(library: ctypes.CDLL, text: str) -> str:
+    """Those of American English in espeak-ng's mnemonics, "_" between them and spaces between words."""
+    library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+    library.espeak_SetVoiceByName(ACCENTS["american"].encode())
+    data = ctypes.create_string_buffer(text.encode())
+    rest, clauses = ctypes.c_void_p(ctypes.addressof(data)), []
+    while rest.value:
+        clauses.append(library.espeak_TextToPhonemes(ctypes.byref(rest), UTF_8, BETWEEN_PHONEMES).decode())
+    return " ".join(clauses)

@@ -23,7 +23,7 @@ TAKES_A_PROCESS = 40
 
 @dataclass(frozen=True)
 class Setting:
-    """Where it is recorded. `noise` is a name of acoustics.NOISES or "babble"; rt60_s 0 is an open field."""
+    """Where it is recorded. `noise` is a name of acoustics.NOISES or CROWDS; rt60_s 0 is an open field."""
 
     noise: str = "pink"
     snr_db: float = 40.0
@@ -55,23 +55,34 @@ def record(take: Take) -> np.ndarray:
 
 
 def _noise(name: str, num_samples: int, rng: np.random.Generator) -> np.ndarray:
-    if name != "babble":
+    if name not in acoustics.CROWDS:
         return acoustics.NOISES[name](num_samples, rng)
     voices = [Voice("american", variant, pitch=int(rng.integers(35, 65))) for variant in BABBLERS]
-    return acoustics.babble([speak(grammar.sentence(rng), voice) for voice in voices], num_samples, rng)
+    people = [speak(grammar.sentence(rng), voice) for voice in voices]
+    return acoustics.CROWDS[name](people, num_samples, rng)
 
 
 def write(take: Take) -> float:
-    """Record a take into its file, FLAC or SPHERE by the name's end. Returns its duration in seconds."""
+    """Record a take into its file. Returns its duration in seconds."""
     samples = record(take)
     take.path.parent.mkdir(parents=True, exist_ok=True)
-    if take.path.suffix == ".sph":
-        write_sphere(take.path, samples, SAMPLE_RATE_HZ)
-    else:
-        file = io.BytesIO()
-        soundfile.write(file, samples, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
-        take.path.write_bytes(file.getvalue())
+    write_samples(take.path, samples)
     return len(samples) / SAMPLE_RATE_HZ
+
+
+def write_samples(path: Path, samples: np.ndarray) -> None:
+    """Write (num_samples,) int16 at 16 kHz in the format that the name ends in: .flac, .wav, .sph or .wv1."""
+    match path.suffix:
+        case ".sph":
+            write_sphere(path, samples, SAMPLE_RATE_HZ)
+        case ".wv1":
+            write_sphere(path, samples, SAMPLE_RATE_HZ, "shorten-v2.00", little_endian=True)
+        case ".flac" | ".wav":
+            file = io.BytesIO()
+            soundfile.write(file, samples, SAMPLE_RATE_HZ, format=path.suffix[1:].upper(), subtype="PCM_16")
+            path.write_bytes(file.getvalue())
+        case _:
+            raise ValueError(f"unknown kind of audio file: {path.name}")
 
 
 def write_all(takes: Sequence[Take], title: str) -> list[float]:

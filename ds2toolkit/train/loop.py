@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from ds2toolkit import checkpoint
 from ds2toolkit.checkpoint import Recogniser
-from ds2toolkit.data.batch import Batch, Utterances
+from ds2toolkit.data.batch import Batch, Utterances, derived_seed
 from ds2toolkit.data.order import epoch_batches
 from ds2toolkit.errors import UserError
 from ds2toolkit.files import write_text
@@ -120,13 +120,16 @@ class Run:
         c, epoch = self.config, self.state.epoch
         rest = epoch_batches(self.durations_s, c.batches.budget_s, epoch, c.seed, c.batches.sortagrad)
         rest = rest[self.state.batch :]
-        keys = [[(i, hash((c.seed, epoch, i)) & 0x7FFFFFFF) for i in batch] for batch in rest]
+        keys = ([(i, derived_seed(c.seed, epoch, i)) for i in batch] for batch in rest)
         loader = DataLoader(
             self.train, batch_sampler=keys, collate_fn=Batch.of, num_workers=c.batches.num_workers,
             prefetch_factor=4 if c.batches.num_workers else None,
         )  # fmt: skip
-        for indices, batch in zip(rest, loader, strict=True):
-            yield batch, float(self.durations_s[indices].sum())
+        try:
+            for indices, batch in zip(rest, loader, strict=True):
+                yield batch, float(self.durations_s[indices].sum())
+        except UserError as error:  # a worker process puts its traceback before the message
+            raise UserError(str(error).rpartition(f"{type(error).__name__}: ")[2]) from None
 
     def autocast(self):
         bf16 = self.config.precision == "bf16"

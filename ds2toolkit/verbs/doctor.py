@@ -13,6 +13,8 @@ PACKAGES = {
     "lhotse": "make install",
     "lilcom": "make install",
     "soundfile": "make install",
+    "av": "make install",
+    "sentencepiece": "make install",
     "kaldifst": "make install",
     "kaldi_decoder": "make install",
     "kaldilm": "make install",

@@ -5,12 +5,11 @@ import json
 import shutil
 from pathlib import Path
 
-from lhotse import CutSet
-
 from ds2toolkit.config import to_dict
 from ds2toolkit.data import cuts as cut_files
 from ds2toolkit.data.features import FeatureStats
-from ds2toolkit.data.store import compute_and_store, load_features
+from ds2toolkit.data.packed import Cuts
+from ds2toolkit.data.store import at_speed, compute_and_store, load_features
 from ds2toolkit.files import write_json, write_text
 from ds2toolkit.recipe import Recipe, shown
 
@@ -54,16 +53,17 @@ def extract(recipe: Recipe, split: str, num_jobs: int) -> None:
     """Features of one split; training splits once for each speed. The key is written last, so half a split is redone."""
     config = recipe.config.features
     cuts = cut_files.read(recipe.cuts(split))
-    if split in recipe.config.splits.train:
-        cuts = CutSet.from_cuts(one for speed in config.speeds for one in at_speed(cuts, speed))
+    speeds = config.speeds if split in recipe.config.splits.train else (1.0,)
     key_path(recipe, split).unlink(missing_ok=True)
     if config.storage == "lilcom":
         folder = recipe.featured_cuts(split).with_name(f"feats-{key(recipe, split)}")
         remove_others(folder)
-        cuts = compute_and_store(cuts, config, folder, num_jobs)
-    cut_files.write(cuts, recipe.featured_cuts(split))
+        done = compute_and_store(cuts, config, folder, num_jobs, speeds)
+    else:
+        done = (cut for speed in speeds for cut in at_speed(cuts, speed))
+    cut_files.write(done, recipe.featured_cuts(split))
     write_text(key_path(recipe, split), key(recipe, split))
-    print(f"{split}: {len(cuts):,d} utterances, {config.kind}, {config.storage}")
+    print(f"{split}: {len(cuts) * len(speeds):,d} utterances, {config.kind}, {config.storage}")
 
 
 def remove_others(folder: Path) -> None:
@@ -72,14 +72,10 @@ def remove_others(folder: Path) -> None:
             shutil.rmtree(other)
 
 
-def at_speed(cuts: CutSet, speed: float) -> CutSet:
-    return cuts if speed == 1.0 else cuts.perturb_speed(speed)
-
-
 def write_stats(recipe: Recipe) -> None:
     """Mean and variance over (a sample of) the training set, for the checkpoint to carry."""
     config = recipe.config.features
-    cuts = [cut for name in recipe.config.splits.train for cut in cut_files.read(recipe.featured_cuts(name))]
+    cuts = Cuts.joined([cut_files.read(recipe.featured_cuts(name)) for name in recipe.config.splits.train])
     sample = cuts[:: max(1, len(cuts) // STATS_UTTERANCES)]
     stats = FeatureStats.of(load_features(cut, config) for cut in sample)
     write_json(stats_path(recipe), stats.to_dict())

@@ -8,16 +8,16 @@ from ds2toolkit.text.vocabulary import Vocabulary
 
 
 def run(recipe: Recipe) -> None:
-    tokens = Vocabulary.read(recipe.need(recipe.lang / "tokens.txt", "lang", "graph")).tokens
+    vocabulary = Vocabulary.read(recipe.need(recipe.lang / "tokens.txt", "lang", "graph"))
     arpa = recipe.need(recipe.lang / "G.arpa", "lm", "graph")
     words = recipe.need(recipe.lang / "words.list", "lm", "graph").read_text(encoding="utf-8").split()
-    lexicon, unspellable = Lexicon.from_words(words, tokens)
+    lexicon, unspellable = Lexicon.from_words(words, vocabulary, recipe.config.language)
     if unspellable:
         print(f"left out {len(unspellable)} words that the tokens can't spell, such as {unspellable[0]!r}")
     if not lexicon.words:
         raise DataError(f"{shown(recipe.lang / 'words.list')}: no word can be spelled with the tokens")
     lexicon.write(recipe.lang / "lexicon.txt")
-    meta = compile_graph(tokens, lexicon, arpa, recipe.lang / "graph").meta
+    meta = compile_graph(vocabulary.tokens, lexicon, arpa, recipe.lang / "graph").meta
     for count, what in (
         (meta["num_lm_words_without_spelling"], "words of the language model have no spelling and are left out"),
         (meta["num_lexicon_words_outside_lm"], "words of the lexicon are not in the language model and can't be recognised"),

@@ -1,16 +1,36 @@
 """Stage `lang`: the vocabulary of the network's outputs."""
 
+from collections.abc import Iterator
+
+from ds2toolkit.data import cuts as cut_files
+from ds2toolkit.errors import ConfigError
 from ds2toolkit.recipe import Recipe, shown
+from ds2toolkit.text import pieces
 from ds2toolkit.text.vocabulary import Vocabulary
 
 
 def run(recipe: Recipe) -> None:
-    recipe.need(recipe.cuts(recipe.config.splits.train[0]), "prepare", "lang")
+    for split in recipe.config.splits.train:
+        recipe.need(recipe.cuts(split), "prepare", "lang")
     path = recipe.lang / "tokens.txt"
-    vocabulary().write(path)
-    print(f"{len(vocabulary())} tokens in {shown(path)}")
+    vocabulary = make(recipe)
+    vocabulary.write(path)
+    print(f"{len(vocabulary):,d} tokens in {shown(path)}")
 
 
-def vocabulary() -> Vocabulary:
-    """The vocabulary that training text is held to already in `prepare`."""
-    return Vocabulary.english_characters()
+def make(recipe: Recipe) -> Vocabulary:
+    """English characters are the same for every corpus; all else comes from the training text."""
+    kind, size = recipe.config.vocabulary.kind, recipe.config.vocabulary.size
+    if kind == "characters":
+        english = recipe.config.language == "english"
+        return Vocabulary.english_characters() if english else Vocabulary.characters_of(training_texts(recipe))
+    if recipe.config.unit == "character":
+        path = shown(recipe.folder / "recipe.yaml")
+        raise ConfigError(f"{path}: unit: character needs vocabulary: {{kind: characters}}")
+    return Vocabulary.of_pieces(pieces.train(training_texts(recipe), kind, size))
+
+
+def training_texts(recipe: Recipe) -> Iterator[str]:
+    for split in recipe.config.splits.train:
+        for cut in cut_files.read(recipe.cuts(split)):
+            yield cut.supervisions[0].text

@@ -1,15 +1,16 @@
 """Stage `lm`: the words and their n-gram language model, estimated from the training text or given with the corpus."""
 
-import gzip
 from collections.abc import Iterator
 from pathlib import Path
 
 from ds2toolkit.data import cuts as cut_files
-from ds2toolkit.errors import DataError, UserError
+from ds2toolkit.errors import UserError
 from ds2toolkit.files import whole, write_text
 from ds2toolkit.recipe import Recipe, shown
 from ds2toolkit.text import ngram
-from ds2toolkit.text.normalise import normalise
+from ds2toolkit.text.arpa import BOS, EOS, UNK, arpa_lines
+from ds2toolkit.text.compressed import open_text
+from ds2toolkit.units import split_units
 
 
 def run(recipe: Recipe) -> None:
@@ -22,19 +23,23 @@ def run(recipe: Recipe) -> None:
         ngram.write_arpa(ngram.estimate(train, recipe.config.lm.order), arpa)
     write_text(words, "\n".join(vocabulary_words(recipe, train)) + "\n")
     on_dev = ngram.perplexity(ngram.read_arpa(arpa), dev)
-    print(f"language model {shown(arpa)}: dev perplexity {on_dev.value:.1f}, words outside it {on_dev.oov_rate:.2%}")
+    outside = f"{recipe.config.unit}s outside it {on_dev.oov_rate:.2%}"
+    print(f"language model {shown(arpa)}: dev perplexity {on_dev.value:.1f}, {outside}")
 
 
 def sentences(recipe: Recipe, splits: tuple[str, ...]) -> Iterator[list[str]]:
+    """The words of each utterance, or its characters where they are the unit."""
     for split in splits:
         path = recipe.need(recipe.cuts(split), "prepare", "lm")
         for cut in cut_files.read(path):
-            yield cut.supervisions[0].text.split()
+            yield split_units(cut.supervisions[0].text, recipe.config.unit)
 
 
 def given(recipe: Recipe, name: str) -> Path:
-    """A file of the recipe's own lm/ folder, fetched when the recipe knows from where."""
+    """A file of the recipe's own lm/ folder, fetched or taken from the corpus when the recipe knows how."""
     folder = recipe.work / "lm"
+    if not (folder / name).exists() and hasattr(recipe.preparer, "lm_files"):
+        recipe.call(recipe.preparer.lm_files, recipe.need(recipe.corpus, "download", "lm"), folder)
     if not (folder / name).exists() and hasattr(recipe.preparer, "download_lm"):
         recipe.preparer.download_lm(folder)
     if not (folder / name).exists():
@@ -43,28 +48,15 @@ def given(recipe: Recipe, name: str) -> Path:
 
 
 def copy_arpa(source: Path, target: Path) -> None:
-    """Unpack an ARPA file, its words in the case of the recipe's normalised text. Raises DataError when it is cut off."""
-    opener = gzip.open if source.suffix == ".gz" else open
-    last = ""
-    try:
-        with opener(source, "rt", encoding="utf-8") as lines, whole(target) as part, part.open("w", encoding="utf-8") as out:
-            for line in lines:
-                last = line.strip() or last
-                out.write(lower_words(line))
-            if last != "\\end\\":
-                raise DataError(f"{shown(source)} is cut off: its last line is not \\end\\")
-    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError) as error:
-        raise DataError(f"{shown(source)} is damaged: {error}") from None
-
-
-def lower_words(line: str) -> str:
-    """An n-gram line with its words in lower case; <s>, </s> and <unk> stay as ARPA has them."""
-    return line.lower() if "\t" in line else line
+    """Unpack an ARPA file, in lower case and without a preamble. Raises DataError when it is cut off or damaged."""
+    with whole(target) as part, part.open("w", encoding="utf-8") as out:
+        out.writelines(f"{line.lower()}\n" for line in arpa_lines(source))
 
 
 def vocabulary_words(recipe: Recipe, train: list[list[str]]) -> list[str]:
-    """The words the graph can say: the given list's, or those of the training text."""
+    """The words the graph can say: the given list's, in lower case as the model's, or those of the training text."""
     if not recipe.config.lm.words:
         return sorted({word for sentence in train for word in sentence})
-    lines = given(recipe, recipe.config.lm.words).read_text(encoding="utf-8").splitlines()
-    return sorted({normalise(recipe.config.language, line.split()[0]) for line in lines if line.split()} - {""})
+    with open_text(given(recipe, recipe.config.lm.words)) as lines:
+        words = {line.split()[0].lower() for line in lines if line.strip() and not line.startswith("#")}
+    return sorted(words - {BOS, EOS, UNK})

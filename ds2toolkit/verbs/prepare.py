@@ -2,20 +2,22 @@
 
 from pathlib import Path
 
+from lhotse import CutSet
+
+from ds2toolkit.data import convert
 from ds2toolkit.data import cuts as cut_files
 from ds2toolkit.data.report import Report
-from ds2toolkit.errors import DataError
+from ds2toolkit.errors import DataError, UserError
 from ds2toolkit.recipe import Recipe, shown
 from ds2toolkit.verbs.download import link
-from ds2toolkit.verbs.lang import vocabulary
 
 
-def run(recipe: Recipe, corpus_dir: Path | None, num_jobs: int) -> None:
+def run(recipe: Recipe, corpus_dir: Path | None, num_jobs: int, options: list[str]) -> None:
     if corpus_dir is not None:
         link(recipe, corpus_dir)
     recipe.need(recipe.corpus, "download", "prepare")
     report = Report()
-    splits = recipe.preparer.prepare(recipe.corpus, report)
+    splits = read(recipe.with_options(options), recipe.corpus, recipe.data, report)
     counts = {name: write_split(recipe, name, cuts, report, num_jobs) for name, cuts in splits.items()}
     report.write(recipe.data / "report.txt")
     for name, (num_utterances, hours) in counts.items():
@@ -27,18 +29,23 @@ def run(recipe: Recipe, corpus_dir: Path | None, num_jobs: int) -> None:
         print(f"not in this copy of the corpus: {', '.join(missing)}")
 
 
-def write_split(recipe: Recipe, name: str, cuts, report: Report, num_jobs: int) -> tuple[int, float]:
-    """Check and write one split; returns its number of utterances and its hours."""
-    config = recipe.config
-    checker = cut_files.Checker(
-        split=name,
-        testing=name in config.splits.test,
-        language=config.language,
-        vocabulary=vocabulary(),
-        features=config.features,
-    )
-    kept = checker.check(cuts, report, num_jobs)
+def read(recipe: Recipe, corpus: Path, folder: Path, report: Report) -> dict[str, CutSet]:
+    """What the recipe's prepare() makes of a corpus: split -> cuts. folder: where it may unpack archives."""
+    if not hasattr(recipe.preparer, "prepare"):
+        raise UserError(f"{shown(recipe.folder / 'local' / 'prepare.py')} has no function prepare(corpus_dir, report)")
+    return recipe.call(recipe.preparer.prepare, corpus, report, scratch=folder / "unpacked")
+
+
+def write_split(recipe: Recipe, name: str, cuts: CutSet, report: Report, num_jobs: int) -> tuple[int, float]:
+    """Convert, check and write one split; returns its number of utterances and its hours."""
+    converted = convert.to_flac(name, cuts, recipe.data / "audio", num_jobs, report)
+    kept = checker(recipe, name).check(converted, report, num_jobs)
     if not kept:
         raise DataError(f"no utterance of the split {name} can be used: {dict(report.counts())}")
     cut_files.write(kept, recipe.cuts(name))
     return len(kept), sum(cut.duration for cut in kept) / 3600
+
+
+def checker(recipe: Recipe, split: str) -> cut_files.Checker:
+    testing = split in recipe.config.splits.test
+    return cut_files.Checker(split, testing, recipe.config.language, recipe.config.features)

@@ -6,13 +6,13 @@ from ds2toolkit.recipe import Recipe, shown
 from ds2toolkit.score.report import format_table, score
 
 
-def run(recipe: Recipe, exp: str) -> None:
-    folder = recipe.experiment(exp) / "decode"
+def run(recipe: Recipe, exp: str | None, model: Path | None = None) -> None:
+    folder = recipe.experiment(exp, model) / "decode"
     recipe.need(folder, "decode", "score")
     files = hypothesis_files(folder)
     if not files:
         recipe.need(folder / "greedy" / "hyps.jsonl", "decode", "score")
-    out = recipe.experiment(exp) / "score"
+    out = folder.with_name("score")
     print(format_table(score(files, out, recipe.config.unit)))
     print(f"recogs-, errs- and wer-summary- files and score.json in {shown(out)}")
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import torch
 from lhotse.cut import Cut
 
@@ -12,6 +13,8 @@ from ds2toolkit.config import TrainConfig
 from ds2toolkit.data import cuts as cut_files
 from ds2toolkit.data.batch import Utterances
 from ds2toolkit.data.features import FeatureStats
+from ds2toolkit.data.noise import NOISES, ROOMS, Noises
+from ds2toolkit.data.packed import Cuts
 from ds2toolkit.errors import DataError
 from ds2toolkit.model.ctc import min_frames
 from ds2toolkit.recipe import Recipe, shown
@@ -19,7 +22,7 @@ from ds2toolkit.text.vocabulary import Vocabulary
 from ds2toolkit.train.loop import Run
 
 
-def run(recipe: Recipe, conf: str | None, exp: str, restart: bool, settings: list[str]) -> None:
+def run(recipe: Recipe, conf: str | None, exp: str | None, restart: bool, settings: list[str]) -> None:
     torch.set_flush_denormal(True)  # fading gradients of the recurrence make fp32 steps 5 to 12 times slower
     config = recipe.training(conf, settings)
     folder = recipe.experiment(exp)
@@ -52,27 +55,47 @@ def new_recogniser(recipe: Recipe, config: TrainConfig) -> Recogniser:
 
 
 def utterances(recipe: Recipe, recogniser: Recogniser, splits: tuple[str, ...], training: bool) -> Utterances:
-    """The utterances of some splits; those that CTC can't align are left out and counted."""
-    cuts: list[Cut] = []
-    for split in splits:
-        path: Path = recipe.need(recipe.featured_cuts(split), "features", "train")
-        cuts += cut_files.read(path)
-    masks = recogniser.training.spec_augment if training else None
-    whole = Utterances(cuts, recogniser.vocabulary, recogniser.features, recogniser.stats, masks)
+    """The utterances of some splits; of those to train on, what CTC can't align is left out and counted."""
+    paths = [recipe.need(recipe.featured_cuts(split), "features", "train") for split in splits]
+    cuts = Cuts.joined([cut_files.read(path) for path in paths])
+    settings = recogniser.vocabulary, recogniser.features, recogniser.stats
     if not training:
-        return whole
-    keep = [i for i, cut in enumerate(cuts) if fits(recogniser, cut, whole.targets[i])]
-    if len(keep) < len(cuts):
-        print(f"left out {len(cuts) - len(keep)} training utterances too short for their transcripts")
-    if not keep:
+        return Utterances(cuts, *settings)
+    fits = fitting(recogniser, cuts)
+    if len(fits) < len(cuts):
+        print(f"left out {len(cuts) - len(fits)} training utterances too short for their transcripts")
+    if not len(fits):
         raise DataError("every training utterance is too short for its transcript")
-    return Utterances([cuts[i] for i in keep], recogniser.vocabulary, recogniser.features, recogniser.stats, masks)
+    return Utterances(cuts.take(fits), *settings, recogniser.training.spec_augment, noises(recipe, recogniser, cuts[0]))
 
 
-def fits(recogniser: Recogniser, cut: Cut, targets: tuple[int, ...]) -> bool:
-    """CTC needs an output frame a target and one more between two equal ones."""
-    num_frames = round(cut.duration / recogniser.features.shift_s)
-    return -(-num_frames // recogniser.model.time_stride) >= min_frames(targets)
+def fitting(recogniser: Recogniser, cuts: Cuts) -> np.ndarray:
+    """Places of the utterances that CTC can align: it needs an output frame a target, one more between equal ones.
+
+    Only the few in doubt are spelled: characters bound word pieces, of which a text has one more at the most.
+    """
+    num_frames = np.rint(cuts.durations_s / recogniser.features.shift_s).astype(int)
+    num_out = -(-num_frames // recogniser.model.time_stride)
+    fits = num_out > cuts.min_frames
+    for place in np.flatnonzero(~fits):
+        targets = recogniser.vocabulary.encode(cuts[place].supervisions[0].text)
+        fits[place] = num_out[place] >= min_frames(targets)
+    return np.flatnonzero(fits)
+
+
+def noises(recipe: Recipe, recogniser: Recogniser, cut: Cut) -> Noises | None:
+    """What is laid on training utterances where the configuration wants it; `cut`: one of them, whose audio it takes."""
+    config = recogniser.training.noise
+    folder = recipe.data / "noise"
+    for name, fraction in ((NOISES, config.fraction), (ROOMS, config.reverb_fraction)):
+        if fraction > 0:
+            recipe.need(folder / name, "noise", "train")
+    if not config.fraction > 0 and not config.reverb_fraction > 0:
+        return None
+    audio = Path(cut.recording.sources[0].source)
+    if not audio.exists():
+        raise DataError(f"noise is mixed with the audio, but {audio} is gone.\nRun: {recipe.stage('prepare')}")
+    return Noises.load(folder, config, recogniser.features.sample_rate_hz)
 
 
 def describe(run: Run) -> None:

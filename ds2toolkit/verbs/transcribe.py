@@ -12,11 +12,12 @@ from ds2toolkit.checkpoint import Recogniser
 from ds2toolkit.config import SearchConfig
 from ds2toolkit.data.audio import read_audio
 from ds2toolkit.data.features import extractor, normalise
-from ds2toolkit.decode.emissions import greedy_words
+from ds2toolkit.decode.emissions import graph_text, greedy_words
 from ds2toolkit.decode.graph import Graph
 from ds2toolkit.decode.k2_worker import k2_available, open_k2
 from ds2toolkit.decode.kaldi_decoder import KaldiDecoder
 from ds2toolkit.errors import DataError, UserError
+from ds2toolkit.units import join_units
 
 
 def run(files: list[Path], model: Path, graph: Path | None, as_json: bool) -> None:
@@ -72,6 +73,6 @@ def transcribe(recogniser: Recogniser, decoder, path: Path) -> dict:
     line = {"file": str(path), "duration_s": round(len(samples_T) / config.sample_rate_hz, 3)}
     if decoder:
         (best,) = decoder.decode([log_probs_BSV[0].numpy()], SearchConfig())
-        return line | {"text": " ".join(decoder.graph.spell(best.word_ids)), "score": best.score}
+        return line | {"text": graph_text(recogniser, decoder.graph.spell(best.word_ids)), "score": best.score}
     words = greedy_words(recogniser, log_probs_BSV[0].numpy())
-    return line | {"text": " ".join(word["word"] for word in words), "words": words}
+    return line | {"text": join_units((word["word"] for word in words), recogniser.unit), "words": words}

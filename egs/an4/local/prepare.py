@@ -2,16 +2,17 @@
 
 import re
 import shutil
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from lhotse import CutSet
 
-from ds2toolkit.data.corpus import Corpus, describe, read_lines
-from ds2toolkit.data.fetch import explained, fetch
+from ds2toolkit.data.archive import unpack
+from ds2toolkit.data.corpus import Corpus, read_lines
+from ds2toolkit.data.fetch import explained, fetch_first
+from ds2toolkit.data.landmarks import describe
 from ds2toolkit.data.report import Report
-from ds2toolkit.errors import DataError, UserError
+from ds2toolkit.errors import DataError
 
 MIRRORS = (
     "http://www.speech.cs.cmu.edu/databases/an4/an4_sphere.tar.gz",
@@ -98,23 +99,11 @@ def download(corpus_dir: Path, splits: Sequence[str]) -> None:
     """
     if (corpus_dir / "an4").exists():
         return
-    archive = corpus_dir / "an4_sphere.tar.gz"
+    archive, staging = corpus_dir / "an4_sphere.tar.gz", corpus_dir / "an4.unpacked"
     fetch_first(MIRRORS, archive)
-    part = corpus_dir / "an4.part"
-    shutil.rmtree(part, ignore_errors=True)
     try:
-        with explained("a whole an4_sphere.tar.gz"), tarfile.open(archive) as tar:
-            tar.extractall(part, filter="data")
-            (part / "an4").replace(corpus_dir / "an4")
+        with explained("a whole an4_sphere.tar.gz"):
+            (unpack(archive, staging) / "an4").replace(corpus_dir / "an4")
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
         archive.unlink()
-
-
-def fetch_first(urls: Sequence[str], path: Path) -> None:
-    for url in urls[:-1]:
-        try:
-            return fetch(url, path)
-        except UserError:
-            continue
-    fetch(urls[-1], path)

@@ -7,8 +7,9 @@ from lhotse import CutSet
 from lhotse.recipes.librispeech import LIBRISPEECH, MINI_LIBRISPEECH, download_librispeech, parse_utterance
 from tqdm import tqdm
 
-from ds2toolkit.data.corpus import Corpus, describe, read_lines
+from ds2toolkit.data.corpus import Corpus, read_lines
 from ds2toolkit.data.fetch import explained, fetch
+from ds2toolkit.data.landmarks import describe
 from ds2toolkit.data.report import Report
 from ds2toolkit.errors import DataError
 
