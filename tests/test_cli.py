@@ -45,7 +45,7 @@ def test_help_lists_the_verbs_and_imports_nothing_heavy():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    for verb in "download prepare features lang lm graph train decode score transcribe doctor list".split():
+    for verb in "download prepare features lang lm graph train decode score noise transcribe new check doctor list".split():
         assert re.search(rf"^ +{verb}\b", run.stdout, re.MULTILINE), verb
 
 
@@ -155,17 +155,62 @@ def test_doctor_and_list_run():
     assert listed.returncode == 0 and "egs/librispeech" in listed.stdout and "egs/an4" in listed.stdout
 
 
-def run_sh(*arguments, recipe="librispeech"):
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+def environment(path: Path = Path(sys.executable).parent) -> dict[str, str]:
+    return {**os.environ, "PATH": f"{path}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def run_sh(*arguments, recipe="librispeech", path=Path(sys.executable).parent):
     command = ["bash", f"egs/{recipe}/run.sh", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environment(path), capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("recipe", ["librispeech", "an4"])
+RECIPES = sorted(path.parent.name for path in ROOT.glob("egs/*/run.sh"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_run_sh_help_lists_its_stages(recipe):
     run = run_sh("--help", recipe=recipe)
     assert run.returncode == 0
-    assert [line.split()[0] for line in run.stdout.splitlines() if "  ds2 " in line] == list("012345678")
+    stages = [line.split() for line in run.stdout.splitlines() if "  ds2 " in line]
+    assert [int(number) for number, *_ in stages] == list(range(len(stages)))
+    verbs = [stage[stage.index("ds2") + 1] for stage in stages]
+    assert [verb for verb in verbs if verb != "noise"] == "download prepare features lang lm graph train decode score".split()
+
+
+def test_run_sh_gives_each_verb_the_options_it_takes(tmp_path):
+    """A stand-in for ds2 prints what it is called with."""
+    ds2 = tmp_path / "ds2"
+    ds2.write_text('#!/bin/sh\necho "$@"\n', encoding="utf-8")
+    ds2.chmod(0o755)
+    options = "--corpus thchs30 --toy --size 4 --nj 1 --conf tiny --exp mine --option corpus=thchs30 --corpus-dir docs".split()
+    run = run_sh(*options, recipe="mandarin", path=tmp_path)
+    recipe = f"--recipe {ROOT}/egs/mandarin --variant thchs30-toy"
+    corpus = f"--corpus-dir {ROOT}/docs --option corpus=thchs30"
+    assert run.stdout.splitlines() == [
+        f"download {recipe} {corpus} --size 4", f"prepare {recipe} {corpus} --nj 1", f"features {recipe} --nj 1", f"lang {recipe}",
+        f"lm {recipe}", f"graph {recipe}", f"train {recipe} --conf tiny --exp mine", f"decode {recipe} --exp mine", f"score {recipe} --exp mine",
+    ]  # fmt: skip
+
+
+def test_run_sh_with_a_model_only_tests(tmp_path):
+    ds2 = tmp_path / "ds2"
+    ds2.write_text('#!/bin/sh\necho "$1 $4 $5"\n', encoding="utf-8")
+    ds2.chmod(0o755)
+    model = f"--model {ROOT}/egs/template/local"
+    for folder in ("../template/local", "egs/template/local"):
+        run = run_sh("--model", folder, recipe="voxforge", path=tmp_path)
+        assert run.stdout.splitlines() == ["download  ", "prepare  ", f"decode {model}", f"score {model}"]
+    assert "not needed with --model" in run.stderr
+    run = run_sh("--model", "../nosuch", recipe="voxforge", path=tmp_path)
+    assert run.returncode == 2 and "../nosuch' does not exist" in run.stderr
+
+
+def test_a_folder_without_run_sh_is_run_by_its_name(tmp_path):
+    recipe = new_recipe(tmp_path / "elsewhere" / "mine")
+    run = subprocess.run(["bash", "egs/run.sh", "--recipe", recipe], cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert run.returncode == 2 and "--corpus-dir" in run.stderr and "ds2 download --recipe" in run.stderr
+    run = subprocess.run(["bash", "egs/run.sh"], cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert run.returncode == 2 and "--recipe DIR" in run.stderr
 
 
 @pytest.mark.parametrize(
