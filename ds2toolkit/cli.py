@@ -4,6 +4,7 @@ import argparse
 import errno
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,9 @@ def main() -> None:
         fail(str(error))
     except KeyboardInterrupt:
         fail("interrupted; run the same command to go on", code=130)
+    except BrokenPipeError:  # as in `ds2 list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
             raise

@@ -30,7 +30,7 @@ Stages:
 END
 }
 
-fail() { echo "$(basename "$recipe")/run.sh: $*" >&2; exit 2; }
+fail() { echo "$script: $*" >&2; exit 2; }
 
 while [ $# -gt 0 ]; do
   case $1 in

@@ -59,6 +59,7 @@ BREAKS = [
     ("local/toy.py", "np.random.default_rng(seed)", "np.random.default_rng()", "two runs with one seed differ"),
     ("local/toy.py", "        return\n", "        pass\n", "was written over"),
     ("recipe.yaml", "language: english", "language: klingon", "klingon"),
+    ("recipe.yaml", "test: [test]", "test: [test, tset]", "names the split 'tset'"),
     ("recipe.yaml", "unit: word", "unit: word\noptions: {chanel: 4}", "no option 'chanel'"),
     ("recipe.yaml", "conf: small", "conf: huge", "no training configuration 'huge'"),
     ("run.sh", "ds2 score", "ds2 scores", "ds2 scores"),
@@ -76,7 +77,7 @@ def test_each_break_is_named(mine, file, old, bad, words):
 def test_a_copy_of_the_corpus_serves_where_there_is_no_toy(mine, tmp_path, capsys):
     load(mine, "toy").local("toy").toy(tmp_path / "corpus", sizes={"train": 4, "dev": 2, "test": 2})
     (mine / "local" / "toy.py").unlink()
-    assert "toy.py does not exist" in wrong(mine)
+    assert "--corpus-dir" in wrong(mine)
     check.run(load(mine), tmp_path / "corpus")
     assert "mine keeps the contract" in capsys.readouterr().out
 

@@ -220,7 +220,8 @@ def test_table_has_a_row_a_condition_and_a_column_a_method(tmp_path):
         ["test", "all", "4"],
         ["test", "noisy", "3"],
         ["test", "quiet", "1"],
-        ["other", "all", "4"],  # one condition only: its own row would say the same
+        ["other", "all", "4"],
+        ["other", "bus", "4"],
     ]
     assert rows[2][3] == "57.14" and rows[2][-3:] == ["0.00", "[0.00,", "0.00]"]
     assert rows[5][-1] == "–"

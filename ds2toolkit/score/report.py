@@ -1,7 +1,6 @@
 """Error rates by test set, condition and decoding method: files that other tools read, and a table for people."""
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -136,19 +135,12 @@ def _section(table: ScoreTable, unit: Unit) -> str:
     methods = list(dict.fromkeys(one.method for one in table.scores))
     cells = {(one.set, one.condition, one.method): one for one in table.scores}
     rows = []
-    for name, condition in _shown_rows(table):
+    for name, condition in dict.fromkeys((one.set, one.condition) for one in table.scores):
         found = [cells.get((name, condition, method)) for method in methods]
         num_utterances = next(one.num_utterances for one in found if one)
         rows.append([name, condition, num_utterances, *(_cell(one, unit) for one in found)])
     title = f"{NAMES[unit].upper()} in percent [95% interval]"
     return f"{title}\n{tabulate(rows, headers=['set', 'condition', 'utterances', *methods], disable_numparse=True)}"
-
-
-def _shown_rows(table: ScoreTable) -> list[tuple[str, str]]:
-    """(set, condition) pairs; the condition of a set that has only one is left out, as it repeats the whole."""
-    pairs = list(dict.fromkeys((one.set, one.condition) for one in table.scores))
-    num_rows = Counter(name for name, _ in pairs)
-    return [(name, condition) for name, condition in pairs if condition == ALL or num_rows[name] > 2]
 
 
 def _cell(one: Score | None, unit: Unit) -> str:

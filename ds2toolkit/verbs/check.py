@@ -42,6 +42,8 @@ def faults(recipe: Recipe, corpus_dir: Path | None, folder: Path) -> Iterator[st
     yield from attempt("run.sh", script, recipe)
     rows = [("local/prepare.py", signature, recipe)]
     if corpus_dir is None:
+        if not (recipe.folder / "local" / "toy.py").exists():
+            raise UserError("there is no local/toy.py to check on: name a copy of the corpus with --corpus-dir DIR")
         recipe = as_toy(recipe)
         corpus_dir = folder / "corpus"
         rows += [("local/toy.py", toy, recipe, folder)]
@@ -144,7 +146,7 @@ def prepared(recipe: Recipe, corpus_dir: Path, folder: Path) -> str:
     splits = read(recipe, corpus_dir, folder, report)
     if not isinstance(splits, dict) or not all(isinstance(cuts, CutSet) for cuts in splits.values()):
         raise Wrong("does not return a dict from the name of a split to a lhotse CutSet")
-    if missing := [name for name in (*recipe.config.splits.train, *recipe.config.splits.dev) if name not in splits]:
+    if missing := [name for name in recipe.config.splits if name not in splits]:
         raise Wrong(f"recipe.yaml names the split {missing[0]!r}; returned are: {', '.join(splits) or 'none'}")
     kept = {name: usable(recipe, name, cuts, folder, report) for name, cuts in splits.items() if name in recipe.config.splits}
     apart(recipe, kept)
@@ -153,8 +155,9 @@ def prepared(recipe: Recipe, corpus_dir: Path, folder: Path) -> str:
         raise Wrong("called twice on one corpus it returns other utterances")
     dropped = sum(report.counts().values())
     conditions = Counter(condition(cut) for name in recipe.config.splits.test for cut in kept.get(name, ()))
+    unused = "".join(f"; {name} is not used by recipe.yaml" for name in splits if name not in kept)
     return (
-        f"{sum(map(len, kept.values()))} utterances, {dropped} dropped with a reason; "
+        f"{sum(map(len, kept.values()))} utterances, {dropped} dropped with a reason{unused}; "
         f"conditions of the test sets: {', '.join(sorted(filter(None, conditions))) or 'none'}"
     )
 

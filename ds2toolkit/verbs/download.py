@@ -20,8 +20,7 @@ def run(recipe: Recipe, corpus_dir: Path | None, size: int | None, options: list
         recipe.call(recipe.preparer.download, recipe.corpus, list(recipe.config.splits))
     else:
         raise UserError(
-            f"{recipe.name} can't be downloaded by anyone without a licence.\n"
-            f"Name your copy: {recipe.stage('download')} --corpus-dir DIR"
+            f"the recipe {recipe.name} does not download its corpus.\nName your copy: {recipe.stage('download')} --corpus-dir DIR"
         )
     print(f"the corpus is at {shown(recipe.corpus)}")
 

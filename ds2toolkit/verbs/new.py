@@ -16,7 +16,7 @@ def run(folder: Path) -> None:
     if not template.is_dir():
         raise UserError(f"{template} does not exist: `ds2 new` needs a checkout of ds2toolkit (pip install -e).")
     if folder.exists():
-        raise UserError(f"{shown(folder)} exists already. Name another folder.")
+        raise UserError(f"{folder.absolute()} exists already. Name another folder.")
     with whole_folder(folder) as part:
         shutil.copytree(template, part, ignore=MADE_BY_RUNS, dirs_exist_ok=True)
         for name in ("run.sh", "recipe.yaml", "README.md"):

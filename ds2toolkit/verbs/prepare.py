@@ -17,7 +17,7 @@ def run(recipe: Recipe, corpus_dir: Path | None, num_jobs: int, options: list[st
         link(recipe, corpus_dir)
     recipe.need(recipe.corpus, "download", "prepare")
     report = Report()
-    splits = read(recipe.with_options(options), recipe.corpus, recipe.data, report)
+    splits = read(recipe.with_options(options), recipe.corpus.resolve(), recipe.data, report)
     counts = {name: write_split(recipe, name, cuts, report, num_jobs) for name, cuts in splits.items()}
     report.write(recipe.data / "report.txt")
     for name, (num_utterances, hours) in counts.items():
@@ -26,7 +26,7 @@ def run(recipe: Recipe, corpus_dir: Path | None, num_jobs: int, options: list[st
         print(f"dropped {dropped} utterances: {shown(recipe.data / 'report.txt')} says which and why")
     print("\n".join(report.notes), end="\n" if report.notes else "")
     if missing := [name for name in recipe.config.splits if name not in splits]:
-        print(f"not in this copy of the corpus: {', '.join(missing)}")
+        print(f"not in this copy of the corpus: {', '.join(missing)} (prepare() found: {', '.join(splits)})")
 
 
 def read(recipe: Recipe, corpus: Path, folder: Path, report: Report) -> dict[str, CutSet]:

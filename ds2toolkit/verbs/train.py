@@ -101,7 +101,7 @@ def noises(recipe: Recipe, recogniser: Recogniser, cut: Cut) -> Noises | None:
 def describe(run: Run) -> None:
     num_parameters = sum(parameter.numel() for parameter in run.model.parameters())
     print(
-        f"{num_parameters / 1e6:.2f} M parameters; {len(run.train):,d} training utterances, "
+        f"{num_parameters:,d} parameters; {len(run.train):,d} training utterances, "
         f"{run.durations_s.sum() / 3600:.2f} hours; {len(run.dev):,d} dev utterances; "
         f"{run.config.num_epochs} epochs, {run.config.precision} on {run.device.type}"
     )
