@@ -15,7 +15,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["ds2toolkit*"]),
-    package_data={"ds2toolkit": ["conf/*.yaml"]},
+    package_data={"ds2toolkit": ["conf/*.yaml", "conf/paper/*.yaml"]},
     install_requires=[
         "torch>=2.4",
         "numpy>=1.26",

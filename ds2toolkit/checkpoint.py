@@ -3,7 +3,7 @@
 import io
 import pickle
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ds2toolkit.data.features import FeatureStats, num_bins
 from ds2toolkit.errors import DataError
 from ds2toolkit.files import whole
 from ds2toolkit.model.deepspeech2 import DeepSpeech2
+from ds2toolkit.model.size import solved
 from ds2toolkit.text.vocabulary import Vocabulary
 
 FORMAT = 1
@@ -40,9 +41,11 @@ class Recogniser:
         language: str,
         unit: str,
     ) -> "Recogniser":
-        """Fresh weights, drawn from the seed of the training configuration."""
+        """Fresh weights, drawn from the seed; a number of parameters that is asked for becomes a width here."""
+        sizes = num_bins(features), len(vocabulary.tokens)
+        training = replace(training, model=solved(training.model, *sizes))
         torch.manual_seed(training.seed)
-        model = DeepSpeech2(training.model, num_bins(features), len(vocabulary.tokens))
+        model = DeepSpeech2(training.model, *sizes)
         return Recogniser(model, vocabulary, features, stats, training, language, unit)
 
     def same_setting(self, other: "Recogniser") -> bool:

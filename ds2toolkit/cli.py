@@ -53,6 +53,7 @@ TRANSCRIBE = {
     "--graph": {"type": Path, "help": "a graph folder such as data/lang/graph, to decode with its language model"},
     "--json": {"action": "store_true", "dest": "as_json", "help": "one JSON line a file, with the times of words"},
 }
+CONFS = {"confs": {"nargs": "+", "metavar": "CONF", "help": "a path, or a name such as paper/depth-7x5-gru or 'paper/*'"}}
 LIST = {"folder": {"nargs": "?", "type": Path, "default": Path("."), "help": "where to look for recipes"}}
 
 VERBS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
@@ -70,6 +71,7 @@ VERBS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "new": ("make a recipe folder for a corpus of your own", NEW),
     "check": ("hold a recipe folder to the contract, on its toy corpus or on --corpus-dir", RECIPE | CORPUS),
     "doctor": ("list what is installed, what is missing and how to add it", {}),
+    "size": ("parameters and operations of training configurations", CONFS),
     "list": ("list the recipes and how far each has come", LIST),
 }
 

@@ -102,18 +102,35 @@ class Recipe:
             raise ConfigError(f"the recipe {self.name} has no option {unknown[0]!r}; prepare() takes: {known}")
         return replace(self, config=replace(self.config, options=options))
 
-    def conf_path(self, name: str | None) -> Path:
-        """A training configuration: a path, or a name in the recipe's conf/ or in ds2toolkit's own."""
-        name = name or self.config.conf
-        tried = [Path(name), self.folder / "conf" / f"{name}.yaml", PACKAGE_CONF / f"{name}.yaml"]
-        for path in tried:
-            if path.is_file():
-                return path
-        raise ConfigError(f"no training configuration {name!r}: looked for {', '.join(map(shown, tried))}")
-
     def training(self, conf: str | None, settings: list[str]) -> TrainConfig:
-        path = self.conf_path(conf)
-        return from_dict(TrainConfig, override(read_yaml(path), settings), shown(path))
+        return training(conf or self.config.conf, settings, self.folder / "conf")
+
+
+def conf_path(name: str, *folders: Path, but: tuple[Path, ...] = ()) -> Path:
+    """A training configuration: a path, or a name in a recipe's conf/ or in ds2toolkit's own (`paper/depth-7x5-gru`)."""
+    tried = [Path(name), *(folder / f"{name}.yaml" for folder in (*folders, PACKAGE_CONF))]
+    for path in tried:
+        if path.is_file() and path not in but:
+            return path
+    raise ConfigError(f"no training configuration {name!r}: looked for {', '.join(map(shown, tried))}")
+
+
+def read_conf(path: Path, *folders: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A training configuration laid over the one that it names as its `base`; above: those it is the base of.
+
+    Under its own name it is laid over the one of that name that comes next, so a recipe's `toy` has ds2toolkit's as its base.
+    """
+    raw = read_yaml(path)
+    if base := raw.pop("base", None):
+        found = conf_path(str(base), *folders, but=(*above, path))
+        raw = merge(read_conf(found, *folders, above=(*above, path)), raw)
+    return raw
+
+
+def training(name: str, settings: list[str], *folders: Path) -> TrainConfig:
+    """The training configuration of that name, with `section.key=value` settings laid over it."""
+    path = conf_path(name, *folders)
+    return from_dict(TrainConfig, override(read_conf(path, *folders), settings), shown(path))
 
 
 def origin(model: Path) -> str:

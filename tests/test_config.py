@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from ds2toolkit.config import RecipeConfig, TrainConfig, from_dict, merge, override, read_yaml, to_dict
 from ds2toolkit.errors import ConfigError
+from ds2toolkit.recipe import training
 
-CONFS = sorted(Path(__file__).parent.parent.glob("egs/*/conf/*.yaml"))
+CONFS = sorted(path for where in ("egs/*/conf", "ds2toolkit/conf") for path in Path(__file__).parent.parent.glob(f"{where}/*.yaml"))
 
 
 def test_defaults_are_the_papers():
@@ -47,7 +48,7 @@ def test_a_recipe_needs_its_splits():
 
 @pytest.mark.parametrize("path", CONFS, ids=str)
 def test_every_training_configuration_is_valid(path):
-    from_dict(TrainConfig, read_yaml(path), str(path))
+    training(path.stem, [], path.parent)
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", "just words"])

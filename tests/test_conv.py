@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from ds2toolkit.config import ConvConfig
+from ds2toolkit.config import ConvConfig, ModelConfig
 from ds2toolkit.errors import ConfigError
 from ds2toolkit.model.conv import ConvStack
 
@@ -16,7 +16,7 @@ NUM_BINS = 9
 
 def make(config=CONFIG, num_bins=NUM_BINS, seed=0):
     torch.manual_seed(seed)
-    conv = ConvStack(config, num_bins, clip=1.0, momentum=0.1).double().eval()
+    conv = ConvStack(ModelConfig(conv=config, clip=1.0), num_bins).double().eval()
     for layer in conv.layers:
         layer.norm.running_mean.uniform_(-0.2, 0.2)
         layer.norm.running_var.uniform_(0.1, 0.5)
@@ -65,7 +65,7 @@ def test_sizes_follow_from_the_configuration(num_bins, num_frames, strides):
 
 
 def test_the_papers_sizes():
-    conv = ConvStack(ConvConfig(), num_bins=161, clip=20.0, momentum=0.1)
+    conv = ConvStack(ModelConfig(), num_bins=161)
     assert (conv.out_size, conv.time_stride) == (32 * 41, 2)
 
 

@@ -29,7 +29,7 @@ from ds2toolkit.text import pieces
 from ds2toolkit.text.vocabulary import Vocabulary
 from ds2toolkit.train.loop import Run
 from ds2toolkit.train.optimiser import learning_rate
-from ds2toolkit.verbs.train import fitting, noises
+from ds2toolkit.verbs.train import fitting, fraction, noises
 
 FEATURES = FeatureConfig(storage="on_the_fly")
 SPLITS = {"train": ["train"], "dev": ["dev"], "test": ["test"]}
@@ -252,3 +252,22 @@ def test_schedules():
     rates = [learning_rate(cycle, 1, step / 100) for step in range(101)]
     assert max(rates) == pytest.approx(cycle.learning_rate) and rates.index(max(rates)) == 25
     assert rates[0] == pytest.approx(cycle.learning_rate / 10) and rates[-1] == pytest.approx(cycle.learning_rate / 200)
+
+
+@given(st.integers(1, 500), st.floats(0.01, 1.0), st.floats(0.01, 1.0), st.integers(0, 3))
+def test_a_smaller_share_of_the_training_set_is_part_of_a_larger_one(num_utterances, one, other, seed):
+    small, large = (
+        set(fraction(num_utterances, TrainConfig(seed=seed, train_fraction=share)).tolist()) for share in sorted((one, other))
+    )
+    assert small <= large <= set(range(num_utterances))
+    assert len(large) == max(1, round(max(one, other) * num_utterances))
+
+
+def test_a_number_of_parameters_becomes_a_width_that_the_checkpoint_carries(tmp_path):
+    config = from_dict(TrainConfig, TINY | {"model": TINY["model"] | {"params": 3e5}}, "test")
+    recogniser = Recogniser.new(config, Vocabulary.english_characters(), FEATURES, None, "english", "word")
+    count = sum(parameter.numel() for parameter in recogniser.model.parameters())
+    assert abs(count - 3e5) < 0.02 * 3e5 and recogniser.training.model.params is None
+    checkpoint.save(tmp_path / "best.pt", recogniser, {})
+    assert checkpoint.load(tmp_path / "best.pt")[0].training == recogniser.training
+    assert recogniser.same_setting(Recogniser.new(config, recogniser.vocabulary, FEATURES, None, "english", "word"))

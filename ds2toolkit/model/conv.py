@@ -1,28 +1,25 @@
-"""The 2-D convolutions over frequency and time that stand below the recurrent layers (DS2, section 3.5)."""
+"""The convolutions over time, or over frequency and time, that stand below the recurrent layers (DS2, section 3.5)."""
 
 import math
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ds2toolkit.config import ConvConfig
-from ds2toolkit.errors import ConfigError
-from ds2toolkit.model.norm import SequenceWiseNorm, frame_mask
+from ds2toolkit.config import ModelConfig
+from ds2toolkit.model.norm import frame_mask, norm_for
 
 
 class ConvLayer(nn.Module):
     """Convolution padded "same", sequence-wise norm per channel, clipped ReLU; zero in padded frames."""
 
     def __init__(self, num_in: int, num_out: int, kernel: tuple[int, int], stride: tuple[int, int],
-                 clip: float, momentum: float):
+                 config: ModelConfig):
         super().__init__()
-        if not all(size % 2 for size in kernel):
-            raise ConfigError(f"conv: kernel sizes must be odd (padding is 'same'), not {tuple(kernel)}")
         padding = tuple(size // 2 for size in kernel)
-        self.clip, self.time_stride = clip, stride[1]
-        # No bias: the norm would take it away again.
-        self.conv = nn.Conv2d(num_in, num_out, tuple(kernel), tuple(stride), padding, bias=False)
-        self.norm = SequenceWiseNorm(num_out, momentum)
+        self.clip, self.time_stride = config.clip, stride[1]
+        # No bias where there is a norm, which would take it away again.
+        self.conv = nn.Conv2d(num_in, num_out, kernel, stride, padding, bias=not config.batch_norm)
+        self.norm = norm_for(config, num_out)
 
     def num_out(self, num_frames_B: Tensor) -> Tensor:
         """Number of output frames for a number of input frames: rounded up."""
@@ -38,21 +35,24 @@ class ConvLayer(nn.Module):
 
 
 class ConvStack(nn.Module):
-    """Convolution layers one on the other.
+    """Convolution layers one on the other; one over time alone takes the bins as channels.
 
     `time_stride` (input frames an output frame stands for) and `out_size` (channels x bins) follow from the
     configuration.
     """
 
-    def __init__(self, config: ConvConfig, num_bins: int, clip: float, momentum: float):
+    def __init__(self, config: ModelConfig, num_bins: int):
         super().__init__()
-        num_ins = (1, *config.channels[:-1])
-        shapes = zip(num_ins, config.channels, config.kernels, config.strides)
-        self.layers = nn.ModuleList(ConvLayer(*shape, clip, momentum) for shape in shapes)
-        self.time_stride = math.prod(stride[1] for stride in config.strides)
-        for stride in config.strides:
+        conv = config.conv
+        # Channels and bins of the input, as the first layer sees them.
+        num_channels, num_bins = (num_bins, 1) if conv.kind == "1d" else (1, num_bins)
+        self.in_shape = num_channels, num_bins
+        sizes = zip((num_channels, *conv.channels), conv.channels)
+        self.layers = nn.ModuleList(ConvLayer(*size, *shape, config) for size, shape in zip(sizes, conv.shapes))
+        self.time_stride = math.prod(layer.time_stride for layer in self.layers)
+        for _, stride in conv.shapes:
             num_bins = math.ceil(num_bins / stride[0])
-        self.out_size = num_bins * config.channels[-1]
+        self.out_size = num_bins * conv.channels[-1]
 
     def num_out(self, num_frames_B: Tensor) -> Tensor:
         """Number of output frames for a number of input frames."""
@@ -69,7 +69,7 @@ class ConvStack(nn.Module):
         if len(num_frames_B) != len(feats_BTF):
             raise ValueError(f"{len(num_frames_B)} lengths for {len(feats_BTF)} utterances")
         mask_BT = frame_mask(num_frames_B, feats_BTF.shape[1])
-        x_BCFT = feats_BTF.masked_fill(~mask_BT[:, :, None], 0.0).transpose(1, 2).unsqueeze(1)
+        x_BCFT = feats_BTF.masked_fill(~mask_BT[:, :, None], 0.0).transpose(1, 2).unflatten(1, self.in_shape)
         for layer in self.layers:
             x_BCFT, num_frames_B = layer(x_BCFT, num_frames_B)
         return x_BCFT.permute(3, 0, 2, 1).flatten(2), num_frames_B

@@ -1,26 +1,32 @@
-"""Deep Speech 2: convolutions, bidirectional recurrent layers, a fully connected layer (DS2, section 3)."""
+"""Deep Speech 2: convolutions, recurrent layers, fully connected layers (DS2, section 3)."""
 
 import torch
 from torch import Tensor, nn
 
 from ds2toolkit.config import ModelConfig
 from ds2toolkit.model.conv import ConvStack
-from ds2toolkit.model.recurrence import BidirectionalRNN
+from ds2toolkit.model.dense import DenseLayer
+from ds2toolkit.model.lookahead import RowConvolution
+from ds2toolkit.model.recurrence import RecurrentLayer
 
 
 class DeepSpeech2(nn.Module):
     """Features in, log-probabilities of tokens out; padding never changes what an utterance gets.
 
-    `time_stride` is the number of input frames an output frame stands for.
+    `time_stride` is the number of input frames an output frame stands for. A configuration that asks for a number of
+    parameters goes through `size.solved` first.
     """
 
     def __init__(self, config: ModelConfig, num_bins: int, num_tokens: int):
         super().__init__()
-        shared = (config.clip, config.batch_norm_momentum)
-        self.conv = ConvStack(config.conv, num_bins, *shared)
-        sizes = [self.conv.out_size] + [config.rnn_size] * config.num_rnn_layers
-        self.recurrent = nn.ModuleList(BidirectionalRNN(*pair, *shared) for pair in zip(sizes, sizes[1:]))
-        self.output = nn.Linear(sizes[-1], num_tokens)
+        if config.params is not None:
+            raise ValueError(f"params {config.params:g} has not been turned into a width")
+        self.conv = ConvStack(config, num_bins)
+        sizes = [self.conv.out_size] + [config.rnn_size] * (config.num_rnn_layers - 1)
+        self.recurrent = nn.ModuleList(RecurrentLayer(size, config) for size in sizes)
+        self.lookahead = RowConvolution(config.rnn_size, config.lookahead) if config.lookahead else None
+        self.dense = nn.ModuleList(DenseLayer(config) for _ in range(config.num_dense_layers - 1))
+        self.output = nn.Linear(config.rnn_size, num_tokens)
         self.time_stride = self.conv.time_stride
 
     def num_out(self, num_frames_B: Tensor) -> Tensor:
@@ -35,6 +41,10 @@ class DeepSpeech2(nn.Module):
         """
         hidden_SBH, num_out_B = self.conv(feats_BTF, num_frames_B)
         for layer in self.recurrent:
+            hidden_SBH = layer(hidden_SBH, num_out_B)
+        if self.lookahead is not None:
+            hidden_SBH = self.lookahead(hidden_SBH)
+        for layer in self.dense:
             hidden_SBH = layer(hidden_SBH, num_out_B)
         # Eight bits of mantissa are too few for a log-probability, and this layer costs next to nothing.
         with torch.autocast(feats_BTF.device.type, enabled=False):

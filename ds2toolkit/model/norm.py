@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ds2toolkit.config import ModelConfig
+
 
 def frame_mask(num_frames_B: Tensor, max_frames: int) -> Tensor:
     """True in unpadded frames: bool (B, max_frames).
@@ -17,6 +19,18 @@ def frame_mask(num_frames_B: Tensor, max_frames: int) -> Tensor:
     if shortest < 1 or longest > max_frames:
         raise ValueError(f"lengths must lie in 1..{max_frames}, these lie in {shortest}..{longest}")
     return torch.arange(max_frames, device=num_frames_B.device) < num_frames_B[:, None]
+
+
+def norm_for(config: ModelConfig, num_units: int) -> nn.Module:
+    """The norm of a layer; without batch norm, what only keeps padded frames at zero."""
+    return SequenceWiseNorm(num_units, config.batch_norm_momentum) if config.batch_norm else Mask()
+
+
+class Mask(nn.Module):
+    """Zero in padded frames, everything else as it comes."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return x.masked_fill(~mask, 0.0)
 
 
 class SequenceWiseNorm(nn.Module):

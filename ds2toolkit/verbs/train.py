@@ -61,12 +61,19 @@ def utterances(recipe: Recipe, recogniser: Recogniser, splits: tuple[str, ...], 
     settings = recogniser.vocabulary, recogniser.features, recogniser.stats
     if not training:
         return Utterances(cuts, *settings)
+    cuts = cuts.take(fraction(len(cuts), recogniser.training))
     fits = fitting(recogniser, cuts)
     if len(fits) < len(cuts):
         print(f"left out {len(cuts) - len(fits)} training utterances too short for their transcripts")
     if not len(fits):
         raise DataError("every training utterance is too short for its transcript")
     return Utterances(cuts.take(fits), *settings, recogniser.training.spec_augment, noises(recipe, recogniser, cuts[0]))
+
+
+def fraction(num_utterances: int, config: TrainConfig) -> np.ndarray:
+    """Places of the share of the training set that is asked for; a smaller share is part of a larger one."""
+    size = max(1, round(config.train_fraction * num_utterances))
+    return np.sort(np.random.default_rng(config.seed).permutation(num_utterances)[:size])
 
 
 def fitting(recogniser: Recogniser, cuts: Cuts) -> np.ndarray:

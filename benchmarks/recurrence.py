@@ -1,0 +1,71 @@
+"""One recurrent layer, forward and backward: ours against torch.nn.RNN, GRU and LSTM, padded, fp32.
+
+Run: python benchmarks/recurrence.py [T,B,H ...]. Both take (T, B, H) inputs of full length and make H units a
+direction, products W x included. Ours shares W between directions, as Deep Speech 2 does, torch's does not.
+Denormals are flushed for both. The two run in turn; the ratio is that of the medians of 5 after a run to warm up.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ds2toolkit.config import ModelConfig
+from ds2toolkit.model.recurrence import RecurrentLayer
+
+SHAPES = ((200, 16, 512), (350, 16, 800), (350, 8, 1280))
+PEERS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+
+
+def ours(cell: str, shape: tuple[int, int, int], both: bool) -> Callable[[Tensor], Tensor]:
+    num_frames, num_utterances, width = shape
+    layer = RecurrentLayer(width, ModelConfig(cell=cell, rnn_size=width, bidirectional=both, batch_norm=False))
+    num_frames_B = torch.full((num_utterances,), num_frames)
+    return lambda x_TBH: layer(x_TBH, num_frames_B)
+
+
+def theirs(cell: str, shape: tuple[int, int, int], both: bool) -> Callable[[Tensor], Tensor]:
+    width = shape[-1]
+    nonlinearity = {"nonlinearity": "relu"} if cell == "rnn" else {}
+    layer = PEERS[cell](width, width, bidirectional=both, **nonlinearity)
+    for name, weight in layer.named_parameters():
+        if name.startswith("weight_hh"):
+            for part_HH in weight.data.split(width):
+                nn.init.orthogonal_(part_HH)
+    return lambda x_TBH: layer(x_TBH)[0]
+
+
+def seconds(layer: Callable[[Tensor], Tensor], x_TBH: Tensor) -> float:
+    started = time.perf_counter()
+    layer(x_TBH).sum().backward()
+    return time.perf_counter() - started
+
+
+def compare(cell: str, shape: tuple[int, int, int], both: bool) -> str:
+    torch.manual_seed(0)
+    x_TBH = torch.randn(shape, requires_grad=True)
+    layers = ours(cell, shape, both), theirs(cell, shape, both)
+    for layer in layers:
+        seconds(layer, x_TBH)
+    runs = [[seconds(layer, x_TBH) for layer in layers] for _ in range(5)]
+    us_s, them_s = (statistics.median(times) for times in zip(*runs))
+    ways = "both directions" if both else "one direction"
+    return f"{cell:5}{ways:16}{str(shape):16}{1000 * us_s:9.0f}{1000 * them_s:10.0f}{them_s / us_s:10.2f}x"
+
+
+def main(arguments: list[str]) -> None:
+    shapes = [tuple(map(int, argument.split(","))) for argument in arguments] or SHAPES
+    torch.set_flush_denormal(True)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    print(f"{'cell':21}{'(T, B, H)':16}{'ours, ms':>9}{'torch, ms':>10}{'ratio':>11}")
+    for shape in shapes:
+        for cell in PEERS:
+            for both in (False, True):
+                print(compare(cell, shape, both), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,78 @@
+"""What a training run is set by: optimiser, batches, augmentation, and the network."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ds2toolkit.config.model import ModelConfig
+from ds2toolkit.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class SpecAugmentConfig:
+    """SpecAugment masks on training utterances (not in the paper; none by default)."""
+
+    num_frequency_masks: int = 0
+    frequency_mask_bins: int = 24
+    num_time_masks: int = 0
+    time_mask_fraction: float = 0.08
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    """Noise and reverberation on training utterances, from what `ds2 noise` prepared; none by default.
+
+    The paper adds noise to 40% of them (Training Data, augmentation) and states no ratios: snr_db is our choice.
+    """
+
+    fraction: float = 0.0
+    snr_db: tuple[float, float] = (5.0, 25.0)
+    reverb_fraction: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.fraction <= 1 and 0 <= self.reverb_fraction <= 1):
+            raise ConfigError("noise: fraction and reverb_fraction lie between 0 and 1")
+        if self.snr_db[0] > self.snr_db[1]:
+            raise ConfigError(f"noise: snr_db goes from low to high, not from {self.snr_db[0]} to {self.snr_db[1]}")
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """How utterances are put together: a budget of padded audio a batch, not a count."""
+
+    budget_s: float = 120.0
+    sortagrad: bool = True
+    num_workers: int = 1
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """SGD with Nesterov momentum and annealing as in section 6; AdamW with one cycle is the faster departure."""
+
+    kind: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 3e-4
+    momentum: float = 0.99
+    weight_decay: float = 0.0
+    schedule: Literal["anneal", "one_cycle"] = "anneal"
+    anneal_factor: float = 1.2
+    max_gradient_norm: float = 400.0
+    loss_reduction: Literal["sum", "mean"] = "sum"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run: network, optimiser, batches, augmentation; on how much of the training set (train_fraction)."""
+
+    seed: int = 0
+    train_fraction: float = 1.0
+    num_epochs: int = 20
+    precision: Literal["fp32", "bf16"] = "fp32"
+    save_every_s: float = 600.0
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    batches: BatchConfig = field(default_factory=BatchConfig)
+    spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.train_fraction <= 1:
+            raise ConfigError(f"train_fraction lies above 0 and at most at 1, not at {self.train_fraction:g}")
