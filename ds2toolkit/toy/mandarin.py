@@ -6,27 +6,25 @@ import unicodedata
 import numpy as np
 
 WORDS = {
-    "PERSON": "老师 医生 朋友 司机 爸爸 妹妹",
+    "PERSON": "老师 医生 朋友 妈妈",
     "WHO": "我 你 他",
-    "WHEN": "今天 明天 现在 晚上 早上",
-    "PLACE": "学校 公园 商店 医院 北京 图书馆",
-    "DO": "买 看 找 拿 画",
-    "OBJECT": "苹果 报纸 雨伞 手机 面包 茶杯",
-    "COLOUR": "红色 白色 蓝色 黑色",
-    "ANIMAL": "小猫 大狗 黄牛 飞鸟",
-    "NUMBER": "三 四 五 六 七 八 九 十",
+    "WHEN": "今天 明天 现在 晚上",
+    "PLACE": "学校 公园 商店 北京",
+    "DO": "买 看 找 画",
+    "OBJECT": "苹果 报纸 手机 面包",
+    "COLOUR": "红色 白色 黑色",
+    "ANIMAL": "小猫 大狗 黄牛",
     "FEELING": "高兴 年轻 安静",
 }
 PATTERNS = (
     "WHEN WHO 的 PERSON 去 PLACE",
-    "WHO 的 PERSON DO NUMBER 个 OBJECT",
+    "WHO 的 PERSON 想 DO OBJECT",
     "WHO 想 DO COLOUR 的 OBJECT",
-    "PERSON 在 PLACE DO OBJECT",
-    "ANIMAL 不 在 PLACE",
-    "WHO 的 OBJECT 在 哪里",
-    "WHEN 是 NUMBER 月 NUMBER 号",
-    "WHO 喜欢 COLOUR 的 ANIMAL 吗",
-    "谁 DO 了 WHO 的 OBJECT",
+    "WHEN PERSON 在 PLACE DO OBJECT",
+    "ANIMAL WHEN 不 在 PLACE",
+    "WHO 的 OBJECT WHEN 在 PLACE 吗",
+    "WHO WHEN 喜欢 COLOUR 的 ANIMAL",
+    "谁 WHEN DO 了 WHO 的 OBJECT",
     "PERSON WHEN 很 FEELING",
 )
 LETTER_PATTERNS = (  # spelled as in AISHELL-1, with full-width letters
@@ -36,25 +34,23 @@ LETTER_PATTERNS = (  # spelled as in AISHELL-1, with full-width letters
     "PERSON WHEN 在 PLACE 看 ａ股",
 )
 SYLLABLES = """
-老lao3 师shi1 医yi1 生sheng1 朋peng2 友you3 司si1 机ji1 爸ba4 妹mei4 我wo3 你ni3 他ta1 的de5 今jin1 天tian1 明ming2
-现xian4 在zai4 晚wan3 上shang4 早zao3 学xue2 校xiao4 公gong1 园yuan2 商shang1 店dian4 院yuan4 北bei3 京jing1 图tu2
-书shu1 馆guan3 买mai3 看kan4 找zhao3 拿na2 画hua4 苹ping2 果guo3 报bao4 纸zhi3 雨yu3 伞san3 手shou3 面mian4 包bao1
-茶cha2 杯bei1 红hong2 色se4 白bai2 蓝lan2 黑hei1 小xiao3 猫mao1 大da4 狗gou3 黄huang2 牛niu2 飞fei1 鸟niao3 三san1
-四si4 五wu3 六liu4 七qi1 八ba1 九jiu3 十shi2 高gao1 兴xing4 年nian2 轻qing1 安an1 静jing4 去qu4 个ge4 想xiang3 不bu4
-哪na3 里li3 是shi4 月yue4 号hao4 喜xi3 欢huan1 吗ma5 谁shei2 了le5 很hen3 恤xu4 做zuo4 超chao1 和he2 唱chang4 歌ge1
-股gu3 ｔti4 ｂbi4 ｋkei4 ａei1
+老lao3 师shi1 医yi1 生sheng1 朋peng2 友you3 妈ma1 我wo3 你ni3 他ta1 的de5 今jin1 天tian1 明ming2 现xian4 在zai4 晚wan3
+上shang4 学xue2 校xiao4 公gong1 园yuan2 商shang1 店dian4 北bei3 京jing1 买mai3 看kan4 找zhao3 画hua4 苹ping2 果guo3
+报bao4 纸zhi3 手shou3 机ji1 面mian4 包bao1 红hong2 色se4 白bai2 黑hei1 小xiao3 猫mao1 大da4 狗gou3 黄huang2 牛niu2
+高gao1 兴xing4 年nian2 轻qing1 安an1 静jing4 去qu4 想xiang3 不bu4 吗ma5 喜xi3 欢huan1 谁shei2 了le5 很hen3 恤xu4
+做zuo4 超chao1 和he2 唱chang4 歌ge1 股gu3 ｔti4 ｂbi4 ｋkei4 ａei1
 """
 PINYIN = {syllable[0]: syllable[1:] for syllable in SYLLABLES.split()}
 INITIAL = re.compile("^([zcs]h|[bpmfdtnlgkhjqxrzcsyw])")
 
 
 def sentence(rng: np.random.Generator) -> str:
-    """A sentence of 6 to 10 characters, one space between its words, every pattern equally likely."""
+    """A sentence of 7 to 10 characters, one space between its words, every pattern equally likely."""
     return _fill(PATTERNS, rng)
 
 
 def sentence_with_letter(rng: np.random.Generator) -> str:
-    """A sentence of 8 to 11 characters, one of them a full-width Latin letter."""
+    """A sentence of 9 or 10 characters, one of them a full-width Latin letter."""
     return _fill(LETTER_PATTERNS, rng)
 
 
