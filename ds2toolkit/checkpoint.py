@@ -90,8 +90,14 @@ def save(path: Path, recogniser: Recogniser, state: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> tuple[Recogniser, dict[str, Any]]:
-    """Read a checkpoint without unpickling code. Raises DataError when it is damaged or of another format."""
+    """Read a checkpoint without unpickling code. Raises DataError when it is damaged or of another format.
+
+    torch writes checksums and does not read them: a changed weight would go unnoticed.
+    """
     try:
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"the checksum of {damaged} is another")
         raw = torch.load(path, map_location="cpu", weights_only=True)
         if raw["format"] != FORMAT:
             raise DataError(f"{path} has checkpoint format {raw['format']}; this version reads {FORMAT}")

@@ -210,6 +210,39 @@ def test_a_damaged_checkpoint_is_named(tmp_path, tone_cuts):
             checkpoint.load(tmp_path / "bad.pt")
 
 
+def test_a_single_changed_byte_is_noticed(tmp_path, tone_cuts):
+    make_run(tmp_path, tone_cuts, num_epochs=1).run()
+    raw = bytearray((tmp_path / "best.pt").read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (tmp_path / "bad.pt").write_bytes(raw)
+    with pytest.raises(DataError, match="bad.pt is not a whole checkpoint: the checksum"):
+        checkpoint.load(tmp_path / "bad.pt")
+
+
+def test_it_resumes_from_the_checkpoint_before_a_damaged_one(tmp_path, tone_cuts, capsys):
+    run = make_run(tmp_path, tone_cuts)
+    run.run()
+    raw = bytearray(run.last.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    run.last.write_bytes(raw)
+    again = make_run(tmp_path, tone_cuts)
+    assert again.resume() and again.state.epoch == 3
+    said = capsys.readouterr().out
+    assert "last.pt is not a whole checkpoint" in said and "previous.pt" in said
+    assert make_run(tmp_path, tone_cuts).resume()  # what was damaged is gone, before it could become the previous one
+    again.run()
+    assert losses(again) == losses(run) and same_weights(again, run)
+
+
+def test_two_damaged_checkpoints_end_it(tmp_path, tone_cuts):
+    run = make_run(tmp_path, tone_cuts)
+    run.run()
+    for path in (run.last, run.previous):
+        path.write_bytes(b"no")
+    with pytest.raises(DataError, match="previous.pt is not a whole checkpoint"):
+        make_run(tmp_path, tone_cuts).resume()
+
+
 def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
     class Evil:
         def __reduce__(self):

@@ -2,11 +2,14 @@
 
 import json
 import math
+import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from ds2toolkit import checkpoint
 from ds2toolkit.checkpoint import Recogniser
 from ds2toolkit.data.batch import Batch, Utterances, derived_seed
 from ds2toolkit.data.order import epoch_batches
-from ds2toolkit.errors import UserError
+from ds2toolkit.errors import DataError, UserError
 from ds2toolkit.files import write_text
 from ds2toolkit.model.ctc import ctc_loss, greedy
 from ds2toolkit.score.align import ErrorCounts, count_errors
@@ -64,15 +67,23 @@ class Run:
     def last(self) -> Path:
         return self.folder / "last.pt"
 
+    @property
+    def previous(self) -> Path:
+        """The checkpoint before the last one."""
+        return self.folder / "previous.pt"
+
     @cached_property
     def durations_s(self) -> np.ndarray:
         return self.train.durations_s
 
     def resume(self) -> bool:
-        """Go on from last.pt where there is one. Raises UserError when it was trained with other settings."""
-        if not self.last.exists():
+        """Go on from last.pt where there is one, from the one before it where that is damaged.
+
+        Raises UserError when it was trained with other settings, DataError when both are damaged.
+        """
+        if not (found := [path for path in (self.last, self.previous) if path.exists()]):
             return False
-        recogniser, state = checkpoint.load(self.last)
+        recogniser, state = self.load_first(found)
         if not recogniser.same_setting(self.recogniser):
             raise UserError(
                 f"{self.folder} was trained with other settings or on other data.\n"
@@ -82,6 +93,17 @@ class Run:
         self.optimiser.load_state_dict(state.pop("optimiser"))
         self.state = State(**state)
         return True
+
+    def load_first(self, paths: list[Path]) -> tuple[Recogniser, dict[str, Any]]:
+        """The first checkpoint that is whole; a damaged one gives way to the one before it."""
+        for path, other in pairwise(paths):
+            try:
+                return checkpoint.load(path)
+            except DataError as error:
+                print(f"{error}\nGoing on from {other.name}, the one before it.")
+        found = checkpoint.load(paths[-1])
+        paths[-1].replace(self.last)
+        return found
 
     def finished(self) -> bool:
         return self.state.epoch > self.config.num_epochs
@@ -111,7 +133,7 @@ class Run:
             self.state.seconds = before_s + time.monotonic() - started
             self.progress.step(self.state.step, self.state.epoch, audio_s, loss, norm, rate)
             if time.monotonic() - saved > self.config.save_every_s:
-                self.save(self.last)
+                self.save_last()
                 saved = time.monotonic()
         self.end_epoch()
 
@@ -179,7 +201,7 @@ class Run:
         if counts.rate < s.best:
             s.best = counts.rate
             self.save(self.folder / "best.pt")
-        self.save(self.last)
+        self.save_last()
         draw(s.history, self.folder / "curves.png")
         write_text(self.folder / "history.jsonl", "".join(json.dumps(one) + "\n" for one in s.history))
         self.progress.epoch(s.step, line)
@@ -199,6 +221,16 @@ class Run:
                 counts += count_errors(texts[name], hyp, self.recogniser.unit)
         self.model.train()
         return float(np.mean(losses)) if losses else math.inf, counts
+
+    def save_last(self) -> None:
+        """The one before stays under another name: the disk has both, and never none."""
+        if self.last.exists():
+            self.previous.unlink(missing_ok=True)
+            try:
+                os.link(self.last, self.previous)
+            except OSError:  # a file system without links
+                shutil.copyfile(self.last, self.previous)
+        self.save(self.last)
 
     def save(self, path: Path) -> None:
         state: dict[str, Any] = dict(vars(self.state), optimiser=self.optimiser.state_dict())

@@ -56,7 +56,7 @@ WSJ0_TABLE = "11-13.1/wsj0/doc/spkrinfo.txt"
 DEV_TABLE, EVAL_TABLE = "13-34.1/wsj1/doc/dev_spok/spkrinfo.txt", "13-32.1/wsj1/doc/evl_spok/spkrinfo.txt"
 TRANSCRIPTS = "13-34.1/wsj1/trans/wsj1"
 EVAL92 = "440:f5 441:m5 442:grandma 443:Hugo"
-EVAL93 = "4oa:Andrea 4ob:robert 4oc:Alicia 4od:miguel"
+EVAL93 = "4oa:belinda 4ob:robert 4oc:aunty 4od:miguel"
 DEV93 = "4k0:f3 4k2:m8 4k6:Denis"
 PARTS = {
     "train_si84": Part(
@@ -70,7 +70,7 @@ PARTS = {
         ("13-1.1/wsj1/si_tr_s", "13-11.1/wsj1/si_tr_s"),
         f"{TRANSCRIPTS}/si_tr_s",
         "c02",
-        "46u:f4 47h:m4 4a8:belinda 4ab:m6 4ac:aunty 4ad:john 4ae:f1 4af:ian 4ag:f2 "
+        "46u:f4 47h:m4 4a8:Andrea 4ab:m6 4ac:Alicia 4ad:john 4ae:f1 4af:ian 4ag:f2 "
         "4ah:quincy 4ai:Annie 4aj:zac 4ak:victor 4al:travis 4am:Gene 4an:steph 4ao:m7",
         "13-34.1/wsj1/doc/train/spkrinfo.txt",
     ),
