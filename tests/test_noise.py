@@ -17,7 +17,7 @@ from ds2toolkit.data import cuts as cut_files
 from ds2toolkit.data.corpus import read_cut
 from ds2toolkit.data.noise import Noises, add_noise, reverberate
 from ds2toolkit.errors import DataError, UserError
-from ds2toolkit.recipe import Recipe
+from ds2toolkit.recipe import Recipe, load
 from ds2toolkit.toy import musan, rirs
 from ds2toolkit.verbs import noise
 
@@ -340,3 +340,16 @@ def test_real_speech_in_real_noise_is_at_its_ratio(real_speech, tmp_path):
     cut = read_cut(path, path.stem, "", "")
     for seed in range(4):
         assert snr_db(cut.load_audio()[0], noises(cut, seed)) == pytest.approx(10.0, abs=0.01)
+
+
+def test_what_was_prepared_stays_where_no_corpus_is_named(tmp_path, capsys):
+    (tmp_path / "recipe.yaml").write_text(
+        "title: t\nsplits: {train: [a], dev: [b], test: [c]}\nvariants: {toy: {}}\n", encoding="utf-8"
+    )
+    recipe = load(tmp_path, "toy")
+    noise.run(recipe, None, None, False)
+    written = (recipe.data / "noise" / "cuts.jsonl.gz").stat().st_mtime_ns
+    capsys.readouterr()
+    noise.run(recipe, None, None, False)
+    assert "is there already" in capsys.readouterr().out
+    assert (recipe.data / "noise" / "cuts.jsonl.gz").stat().st_mtime_ns == written

@@ -29,8 +29,14 @@ TRUNCATED = "audio is truncated"
 
 
 def run(recipe: Recipe, musan: Path | None, rirs: Path | None, download: bool) -> None:
-    """Write data/noise anew: noises from MUSAN and RIRS_NOISES, rooms from the second; either corpus will do."""
+    """Write data/noise anew: noises from MUSAN and RIRS_NOISES, rooms from the second; either corpus will do.
+
+    What stands there stays where no corpus is named.
+    """
     folder = recipe.work / "corpus-noise"
+    if not download and musan is None and rirs is None and (recipe.data / "noise").exists():
+        print(f"{shown(recipe.data / 'noise')} is there already; name --musan or --rirs to make it anew")
+        return
     if download:
         musan, rirs = musan or fetch_musan(folder), rirs or fetch_rirs(folder)
     elif musan is None and rirs is None:
@@ -50,7 +56,8 @@ def made_up(recipe: Recipe, folder: Path) -> tuple[Path, Path]:
     if not recipe.is_toy:
         raise UserError(
             "noise needs --musan DIR, --rirs DIR or both; or --download, which fetches MUSAN (OpenSLR 17, 11 GB)\n"
-            f"and RIRS_NOISES (OpenSLR 28, 1.3 GB) to {shown(folder)} and unpacks them there."
+            f"and RIRS_NOISES (OpenSLR 28, 1.3 GB) to {shown(folder)} and unpacks them there.\n"
+            f"Run: ds2 noise --recipe {shown(recipe.folder)} --musan DIR --rirs DIR, and then this again"
         )
     toy_musan.toy(folder)
     toy_rirs.toy(folder)
