@@ -397,7 +397,7 @@ def test_the_whole_toy_shares_neither_speakers_nor_sentences_nor_voices():
 def test_a_sentence_is_short_and_every_character_has_a_syllable(generate):
     rng = np.random.default_rng(0)
     for words in {generate(rng) for _ in range(500)}:
-        assert 5 <= len(words.replace(" ", "")) <= 12 and set(words.split()) <= mandarin.vocabulary()
+        assert 14 <= len(words.replace(" ", "")) <= 20 and set(words.split()) <= mandarin.vocabulary()
         assert len(mandarin.pinyin(words)) == len(words.replace(" ", ""))
         assert "".join(mandarin.phones(words)) == "".join(mandarin.pinyin(words))
         has_letter = any("ａ" <= character <= "ｚ" for character in words)

@@ -45,13 +45,16 @@ INITIAL = re.compile("^([zcs]h|[bpmfdtnlgkhjqxrzcsyw])")
 
 
 def sentence(rng: np.random.Generator) -> str:
-    """A sentence of 7 to 10 characters, one space between its words, every pattern equally likely."""
-    return _fill(PATTERNS, rng)
+    """Two clauses, 14 to 20 characters, one space between words, every pattern equally likely.
+
+    Two, so that sentences can't be learned by heart: single clauses are too few.
+    """
+    return f"{_fill(PATTERNS, rng)} {_fill(PATTERNS, rng)}"
 
 
 def sentence_with_letter(rng: np.random.Generator) -> str:
-    """A sentence of 9 or 10 characters, one of them a full-width Latin letter."""
-    return _fill(LETTER_PATTERNS, rng)
+    """Two clauses, 16 to 20 characters, one of them a full-width Latin letter."""
+    return f"{_fill(LETTER_PATTERNS, rng)} {_fill(PATTERNS, rng)}"
 
 
 def _fill(patterns: tuple[str, ...], rng: np.random.Generator) -> str:

@@ -16,7 +16,7 @@ from ds2toolkit.toy.mandarin import phones, pinyin, sentence, sentence_with_lett
 from ds2toolkit.toy.speech import Voice
 from ds2toolkit.toy.studio import Setting, Take, write_all
 
-SIZES = {"train": 1500, "dev": 80, "test": 120}
+SIZES = {"train": 1000, "dev": 60, "test": 100}
 VARIANTS = {
     "train": "f1 m1 f2 m2 f4 m3 Annie m4 linda m6 steph m7 aunty rob belinda john paul quincy zac Gene",
     "dev": "f3 m8 Denis steph2",
