@@ -65,7 +65,7 @@ def test_every_verb_helps(verb):
         (["train", "--recipe", "egs/an4", "--conf", "nosuch"], ["no training configuration 'nosuch'"]),
         (["train", "--recipe", "egs/an4", "--set", "model.rnn_sise=3"], ["rnn_sise", "did you mean 'rnn_size'"]),
         (["transcribe", "nosuch.wav", "--model", "nosuch.pt"], ["nosuch.pt does not exist"]),
-        (["list", "tests"], ["no recipe below"]),
+        (["list", "docs"], ["no recipe below"]),
     ],
 )
 def test_mistakes_are_named(arguments, words):
