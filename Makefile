@@ -36,4 +36,4 @@ test: $(READY)
 	$(VENV)/bin/python -m pytest -q -rs
 
 clean:
-	rm -rf $(VENV) egs/*/toy
+	rm -rf $(VENV) egs/*/toy egs/*/*-toy
