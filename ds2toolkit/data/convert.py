@@ -13,6 +13,7 @@ from ds2toolkit.data.report import Report
 
 FOLDER_LETTERS = 3  # of an id: no folder gets too many files
 FILES_A_PROCESS = 100  # starting a process costs as much as converting that many
+PROCESSES_A_JOB = 2  # one computes while the other waits until its file is on the disk
 
 
 def to_flac(
@@ -26,7 +27,7 @@ def to_flac(
     kept: list[MonoCut | None] = list(cuts)
     flacs = {place: on_flac(cut, folder) for place, cut in enumerate(kept) if is_compressed(cut)}
     pairs = [(source(kept[place]), source(cut)) for place, cut in flacs.items()]
-    num_jobs = min(num_jobs, -(-len(pairs) // FILES_A_PROCESS))
+    num_jobs = min(PROCESSES_A_JOB * num_jobs, -(-len(pairs) // FILES_A_PROCESS))
     faults = parallel.run(sphere.convert, pairs, num_jobs, f"decompressing {split}", unit="utt")
     for (place, cut), fault in zip(flacs.items(), faults, strict=True):
         kept[place] = None if fault else cut
