@@ -64,7 +64,7 @@ if [ -n "${model+given}" ]; then
   model=$(realpath "$model")
 fi
 
-if ! command -v ds2 >/dev/null; then
+if [ -z "$help" ] && ! command -v ds2 >/dev/null; then
   [ -x "$root/.venv/bin/ds2" ] || fail "ds2 is not installed; run: make -C $root install"
   PATH=$root/.venv/bin:$PATH
 fi
