@@ -63,7 +63,7 @@ def test_tokens_file_is_readable_by_people(tmp_path):
     [
         ("<blk> 0\na 2\n", r"tokens.txt:2: .*'a 2'"),
         ("<blk> 0\na\n", "tokens.txt:2"),
-        ("<blk> 0\nab 1\n", "'ab' is not one character"),
+        ("<blk> 0\nabc 1\n", "'abc' is not one character"),
         ("<blk> 0\na 1\na 2\n", "twice"),
         ("<blk> 0\n\u2003 1\n", "space of another kind"),
         ("a 0\n", "token 0 must be <blk>"),
@@ -188,3 +188,31 @@ def test_a_checkpoint_from_before_word_pieces_is_read(tmp_path, recogniser):
     raw = {name: value for name, value in old.to_dict().items() if name != "pieces"}
     torch.save({"format": checkpoint.FORMAT, "recogniser": raw, "state": {}}, tmp_path / "old.pt")
     assert checkpoint.load(tmp_path / "old.pt")[0].vocabulary == VOCABULARY
+
+
+BIGRAMS = Vocabulary.english_bigrams(["the cat sat on the mat", "it's a cat"])
+
+
+def test_bigrams_cut_words_from_their_beginning_and_never_cross_a_space():
+    spelled = [BIGRAMS.tokens[number] for number in BIGRAMS.encode("the cat sat")]
+    assert spelled == ["th", "e", " ", "ca", "t", " ", "sa", "t"]
+
+
+def test_bigrams_are_the_characters_and_the_pairs_of_the_text():
+    assert BIGRAMS.tokens[:29] == VOCABULARY.tokens
+    assert BIGRAMS.tokens[29] == "ca" and set(BIGRAMS.tokens[30:]) == {"th", "sa", "on", "ma", "it", "'s"}
+
+
+def test_a_pair_that_no_text_had_is_spelled_as_characters():
+    assert [BIGRAMS.tokens[number] for number in BIGRAMS.encode("zebra")] == list("zebra")
+
+
+@given(st.text(alphabet="abcdehimnost' "))
+def test_bigrams_come_back(text):
+    assert BIGRAMS.decode(BIGRAMS.encode(text)) == text
+    assert Vocabulary.from_dict(BIGRAMS.to_dict(), "here") == BIGRAMS
+
+
+def test_bigrams_come_back_from_disk(tmp_path):
+    BIGRAMS.write(tmp_path / "tokens.txt")
+    assert Vocabulary.read(tmp_path / "tokens.txt") == BIGRAMS

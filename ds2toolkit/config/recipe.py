@@ -35,12 +35,12 @@ class SplitConfig:
 
 @dataclass(frozen=True)
 class VocabularyConfig:
-    """The network's outputs: characters (of English, or of the training text), or sentencepiece's word pieces.
+    """The network's outputs: characters (of English, or of the training text), bigrams, or sentencepiece's word pieces.
 
-    size: number of word pieces; characters are as many as there are.
+    size: number of word pieces; characters and bigrams are as many as there are.
     """
 
-    kind: Literal["characters", "bpe", "unigram"] = "characters"
+    kind: Literal["characters", "bigrams", "bpe", "unigram"] = "characters"
     size: int = 500
 
 

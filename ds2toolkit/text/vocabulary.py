@@ -1,7 +1,8 @@
-"""The symbols the network spells with, and their numbers: the blank first, then characters or word pieces."""
+"""The symbols the network spells with, and their numbers: the blank first, then characters, bigrams or word pieces."""
 
 import base64
 import binascii
+import re
 import string
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,7 @@ from ds2toolkit.text.pieces import BLANK, WORD_START, Pieces
 
 SPACE_ON_DISK = "<space>"
 MODEL_NAME = "spm.model"
+PAIR = re.compile(r" |\S{1,2}")  # never across a space; the last character of a word of odd length stands alone
 
 
 class UnknownCharacter(UserError):
@@ -24,7 +26,7 @@ class UnknownCharacter(UserError):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """tokens[i] is the symbol of output i, tokens[0] the CTC blank; the others are single characters, or pieces."""
+    """tokens[i] is the symbol of output i, tokens[0] the CTC blank; others are characters, pairs of them, or pieces."""
 
     tokens: tuple[str, ...]
     pieces: Pieces | None = None
@@ -37,8 +39,8 @@ class Vocabulary:
         if self.pieces:
             if self.tokens != self.pieces.tokens:
                 raise ValueError(f"the tokens are not those of the sentencepiece model ({MODEL_NAME})")
-        elif wrong := [token for token in self.tokens[1:] if token != " " and (len(token) != 1 or token.isspace())]:
-            raise ValueError(f"token {wrong[0]!r} is not one character, or a space of another kind")
+        elif wrong := [token for token in self.tokens[1:] if not PAIR.fullmatch(token)]:
+            raise ValueError(f"token {wrong[0]!r} is not one character or two, or a space of another kind")
 
     @staticmethod
     def english_characters() -> "Vocabulary":
@@ -52,6 +54,14 @@ class Vocabulary:
         for text in texts:
             counts.update(text)
         return Vocabulary((BLANK, *sorted(counts, key=lambda character: (-counts[character], character))))
+
+    @staticmethod
+    def english_bigrams(texts: Iterable[str]) -> "Vocabulary":
+        """The English characters, and the pairs that words of normalised texts fall into (DS2, section 3.6)."""
+        characters = Vocabulary.english_characters().tokens
+        counts = Counter(pair for text in texts for pair in PAIR.findall(text) if len(pair) == 2)
+        spelled = [pair for pair in counts if set(pair) <= set(characters)]
+        return Vocabulary((*characters, *sorted(spelled, key=lambda pair: (-counts[pair], pair))))
 
     @staticmethod
     def of_pieces(pieces: Pieces) -> "Vocabulary":
@@ -79,11 +89,17 @@ class Vocabulary:
         return set(text) - self.characters
 
     def encode(self, text: str) -> list[int]:
-        """Token numbers, never 0 (the blank): one a character, or word pieces. Raises UnknownCharacter."""
+        """Token numbers, never 0 (the blank): characters, pairs of them, or word pieces. Raises UnknownCharacter.
+
+        A word is cut into pairs from its beginning, as in "th e ca t"; a pair that is no token is two characters.
+        """
         if unknown := self.unknown(text):
             names = " ".join(map(repr, sorted(unknown)))
             raise UnknownCharacter(f"characters outside the vocabulary: {names}, in {text!r}")
-        return self.pieces.encode(text) if self.pieces else [self._ids[character] for character in text]
+        if self.pieces:
+            return self.pieces.encode(text)
+        units = ((pair,) if pair in self._ids else pair for pair in PAIR.findall(text))
+        return [self._ids[token] for unit in units for token in unit]
 
     def encode_known(self, text: str) -> list[int]:
         """Token numbers of a text whose unknown characters are left out, and words that had no others with them."""

@@ -19,7 +19,7 @@ def run(recipe: Recipe) -> None:
 
 
 def make(recipe: Recipe) -> Vocabulary:
-    """English characters are the same for every corpus; all else comes from the training text."""
+    """English characters are the same for every corpus; all else comes from the training text. Bigrams are English."""
     kind, size = recipe.config.vocabulary.kind, recipe.config.vocabulary.size
     if kind == "characters":
         english = recipe.config.language == "english"
@@ -27,6 +27,8 @@ def make(recipe: Recipe) -> Vocabulary:
     if recipe.config.unit == "character":
         path = shown(recipe.folder / "recipe.yaml")
         raise ConfigError(f"{path}: unit: character needs vocabulary: {{kind: characters}}")
+    if kind == "bigrams":
+        return Vocabulary.english_bigrams(training_texts(recipe))
     return Vocabulary.of_pieces(pieces.train(training_texts(recipe), kind, size))
 
 
