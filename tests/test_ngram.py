@@ -225,3 +225,52 @@ def test_a_damaged_line_is_named_as_it_is_counted_in_the_file(tmp_path):
     (tmp_path / "lm.arpa").write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(DataError, match=f"lm.arpa:{place + 1}: .*'-0.3 lost'"):
         read_arpa(tmp_path / "lm.arpa")
+
+
+@settings(max_examples=60, deadline=None)
+@given(sentences, st.integers(2, 4), st.lists(st.integers(0, 3), min_size=1, max_size=4).map(sorted))
+def test_a_pruned_model_is_still_a_distribution_and_keeps_what_is_frequent(text, order, prune):
+    whole, model = estimate(text, order), estimate(text, order, prune)
+    for context in contexts(model):
+        assert sum(10 ** model.log10_prob(word, context) for word in model.words) == pytest.approx(1)
+    for n, (kept, table) in enumerate(zip(model.tables, whole.tables, strict=True), 1):
+        most = prune[min(n, len(prune)) - 1]
+        assert set(kept) == {one for one in table if n == 1 or plain_count(text, one) > most}
+        assert all(one[:-1] in model.tables[n - 2] and one[1:] in model.tables[n - 2] for one in kept if n > 1)
+
+
+def plain_count(text, ngram):
+    padded = [(BOS, *sentence, EOS) for sentence in text if sentence]
+    return sum(words[i : i + len(ngram)] == ngram for words in padded for i in range(len(words)))
+
+
+def test_pruning_nothing_changes_nothing():
+    assert estimate(TEXT, 3, (0, 0)) == estimate(TEXT, 3)
+
+
+def test_thresholds_that_fall_are_refused():
+    with pytest.raises(ValueError, match="do not fall"):
+        estimate(TEXT, 3, (0, 2, 1))
+
+
+@pytest.mark.parametrize("order, prune", [(2, ()), (3, ()), (3, (0, 1)), (4, (0, 0, 1))])
+def test_kenlm_reads_the_same_perplexity(tmp_path, order, prune):
+    kenlm = pytest.importorskip("flashlight.lib.text.decoder.kenlm")
+    dictionary = pytest.importorskip("flashlight.lib.text.dictionary").Dictionary()
+    text = [[*map(str, divmod(n * n, 11))] * (1 + n % 3) for n in range(60)]
+    model = estimate(text, order, prune)
+    write_arpa(model, tmp_path / "G.arpa")
+    words = sorted(model.words - {EOS, UNK})
+    for word in words:
+        dictionary.add_entry(word)
+    reader = kenlm.KenLM(str(tmp_path / "G.arpa"), dictionary)
+    test = [words[n : n + 5] for n in range(0, len(words), 2)]
+    total = 0.0
+    for sentence in test:
+        state = reader.start(False)
+        for word in sentence:
+            state, score = reader.score(state, dictionary.get_index(word))
+            total += score
+        total += reader.finish(state)[1]
+    theirs = 10 ** (-total / sum(len(sentence) + 1 for sentence in test))
+    assert perplexity(model, test).value == pytest.approx(theirs, rel=1e-4)

@@ -11,7 +11,6 @@ from ds2toolkit.files import whole
 from ds2toolkit.text.arpa import BOS, EOS, UNK, Ngram, arpa_entries
 
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
-MAX_ORDER = 5
 LOG10_ZERO = -99.0
 
 
@@ -32,7 +31,7 @@ class NgramModel:
 
     def log10_prob(self, word: str, context: Sequence[str]) -> float:
         """log10 P(word | context), backing off; only the last order-1 words of the context count."""
-        context = tuple(context)[-(self.order - 1) :] if self.order > 1 else ()
+        context = tuple(context[-(self.order - 1) :]) if self.order > 1 else ()
         back_off = 0.0
         while (entry := self.tables[len(context)].get((*context, word))) is None:
             if not context:
@@ -52,22 +51,28 @@ class Perplexity:
     num_sentences: int
 
 
-def estimate(sentences: Iterable[Sequence[str]], order: int) -> NgramModel:
+def estimate(sentences: Iterable[Sequence[str]], order: int, prune: Sequence[int] = ()) -> NgramModel:
     """Interpolated modified Kneser-Ney (Chen and Goodman, 1999, section 4.1.6), as KenLM's lmplz does it.
 
     Lower orders count the distinct words before an n-gram (sentence starts keep their plain counts); unigrams
     are interpolated with a uniform share, which is all that <unk> has. Where a text is too small for the
     discounts of an order (a count of counts is zero), that order takes FALLBACK_DISCOUNTS. Sentences without
-    words are skipped, and the order shrinks to the longest sentence. Raises UserError when no word is left.
+    words are skipped, and the order shrinks to the longest sentence.
+
+    prune: for each order from 1 on, n-grams that occur at most so often are left out and what they had goes to the
+    lower order, as with lmplz's --prune; the last number serves for higher orders, and words are never left out.
+    Raises UserError when no word is left, ValueError when the numbers of prune fall.
     """
-    if not 1 <= order <= MAX_ORDER:
-        raise ValueError(f"order {order} is not between 1 and {MAX_ORDER}")
+    if order < 1 or list(prune) != sorted(prune):
+        raise ValueError(f"order {order}, prune {prune}: expected an order of 1 or more, and numbers that do not fall")
+    sentences = list(sentences) if any(prune) else sentences
     counts = _adjusted_counts(sentences, order)
+    rare = _rare(sentences, len(counts), prune) if any(prune) else [set()] * len(counts)
     probabilities: list[dict[Ngram, float]] = []
     leftovers: list[dict[Ngram, float]] = []
-    for table in counts:
+    for table, rare_ones in zip(counts, rare, strict=True):
         lower = probabilities[-1] if probabilities else {(): 1.0 / (len(table) + 1)}
-        found, leftover = _interpolate(table, lower)
+        found, leftover = _interpolate(table, lower, rare_ones)
         probabilities.append(found)
         leftovers.append(leftover)
     uniform = leftovers[0][()] / (len(counts[0]) + 1)
@@ -95,6 +100,17 @@ def _adjusted_counts(sentences: Iterable[Sequence[str]], order: int) -> list[Cou
     return [table for table in reversed(counts) if table]
 
 
+def _rare(sentences: Iterable[Sequence[str]], order: int, prune: Sequence[int]) -> list[set[Ngram]]:
+    """Per order, the n-grams to leave out: by plain counts, so that what is kept has its contexts, too."""
+    rare: list[set[Ngram]] = [set()]
+    for length in range(2, order + 1):
+        padded = ((BOS, *sentence, EOS) for sentence in sentences if sentence)
+        seen = Counter(ngram for words in padded for ngram in zip(*(words[n:] for n in range(length)), strict=False))
+        most = prune[min(length, len(prune)) - 1]
+        rare.append({ngram for ngram, count in seen.items() if count <= most})
+    return rare
+
+
 def _check_words(words: Iterable[str]) -> None:
     words = set(words)
     if not words:
@@ -119,20 +135,23 @@ def _discounts(table: Counter) -> tuple[float, float, float]:
     return discounts if all(0 < d < count for count, d in enumerate(discounts, 1)) else FALLBACK_DISCOUNTS
 
 
-def _interpolate(table: Counter, lower: dict[Ngram, float]) -> tuple[dict[Ngram, float], dict[Ngram, float]]:
-    """The probability of every n-gram, and for every context the share left to the lower order."""
+def _interpolate(
+    table: Counter, lower: dict[Ngram, float], rare: set[Ngram]
+) -> tuple[dict[Ngram, float], dict[Ngram, float]]:
+    """The probability of every n-gram but the rare, and for every context the share left to the lower order."""
     discounts = (0.0, *_discounts(table))
     totals: dict[Ngram, int] = {}
     left: dict[Ngram, float] = {}
     for ngram, count in table.items():
         context = ngram[:-1]
         totals[context] = totals.get(context, 0) + count
-        left[context] = left.get(context, 0.0) + discounts[min(count, 3)]
+        left[context] = left.get(context, 0.0) + (count if ngram in rare else discounts[min(count, 3)])
     leftover = {context: left[context] / total for context, total in totals.items()}
     probabilities = {
         ngram: (count - discounts[min(count, 3)]) / totals[ngram[:-1]]
         + leftover[ngram[:-1]] * lower[ngram[1:]]
         for ngram, count in table.items()
+        if ngram not in rare
     }
     return probabilities, leftover
 
@@ -182,7 +201,7 @@ def perplexity(model: NgramModel, sentences: Iterable[Sequence[str]]) -> Perplex
         context = [BOS]
         for word in (*sentence, EOS):
             if word in known:
-                total += model.log10_prob(word, context[-MAX_ORDER:])
+                total += model.log10_prob(word, context)
                 num_scored += 1
             context.append(word if word in known else UNK)
         num_words += len(sentence)

@@ -1,8 +1,11 @@
 """Stage `lm`: the words and their n-gram language model, estimated from the training text or given with the corpus."""
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from ds2toolkit.config import LmConfig
 from ds2toolkit.data import cuts as cut_files
 from ds2toolkit.errors import UserError
 from ds2toolkit.files import whole, write_text
@@ -20,11 +23,25 @@ def run(recipe: Recipe) -> None:
     if recipe.config.lm.arpa:
         copy_arpa(given(recipe, recipe.config.lm.arpa), arpa)
     else:
-        ngram.write_arpa(ngram.estimate(train, recipe.config.lm.order), arpa)
+        estimate(train, recipe.config.lm, arpa)
     write_text(words, "\n".join(vocabulary_words(recipe, train)) + "\n")
     on_dev = ngram.perplexity(ngram.read_arpa(arpa), dev)
     outside = f"{recipe.config.unit}s outside it {on_dev.oov_rate:.2%}"
     print(f"language model {shown(arpa)}: dev perplexity {on_dev.value:.1f}, {outside}")
+
+
+def estimate(train: list[list[str]], config: LmConfig, arpa: Path) -> None:
+    """The same model either way; KenLM's lmplz, where it is installed, takes texts that memory does not hold."""
+    if not (lmplz := shutil.which("lmplz")):
+        return ngram.write_arpa(ngram.estimate(train, config.order, config.prune), arpa)
+    prune = ["--prune", *map(str, config.prune)] if config.prune else []
+    fallback = ["--discount_fallback", *map(str, ngram.FALLBACK_DISCOUNTS)]
+    text = "".join(f"{' '.join(sentence)}\n" for sentence in train if sentence)
+    with whole(arpa) as part, part.open("wb") as out:
+        command = [lmplz, "-o", str(config.order), "-T", str(arpa.parent), *prune, *fallback]
+        done = subprocess.run(command, input=text.encode(), stdout=out, stderr=subprocess.PIPE)
+        if done.returncode:
+            raise UserError(f"{' '.join(command)} failed: {done.stderr.decode(errors='replace').strip().splitlines()[-1]}")
 
 
 def sentences(recipe: Recipe, splits: tuple[str, ...]) -> Iterator[list[str]]:
