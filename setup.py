@@ -15,7 +15,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["ds2toolkit*"]),
-    package_data={"ds2toolkit": ["conf/*.yaml", "conf/paper/*.yaml"]},
+    package_data={"ds2toolkit": ["conf/*.yaml", "conf/paper/*.yaml", "score/*.yaml", "score/page/page.*"]},
     install_requires=[
         "torch>=2.4",
         "numpy>=1.26",
@@ -28,18 +28,21 @@ setup(
         "kaldi-decoder>=0.2.5",
         "kaldilm>=1.15",
         "kaldialign>=0.9",
+        "flashlight-text>=0.0.7",
         "av>=12",  # shorten-compressed SPHERE, as WSJ has it
         "sentencepiece>=0.2",
         "jsonargparse>=4.49",
         "PyYAML>=6",
         "tabulate>=0.9",
+        "Jinja2>=3.1",
         "tensorboard>=2.14",
         "tqdm>=4.60",
+        "psutil>=5.9",
     ],
     extras_require={
         "toy": ["espeakng-loader>=0.2.4"],
         "plots": ["matplotlib>=3.7"],
-        "dev": ["pytest>=8", "hypothesis>=6.100", "psutil>=5.9"],
+        "dev": ["pytest>=8", "hypothesis>=6.100"],
     },
     entry_points={"console_scripts": ["ds2=ds2toolkit.cli:main"]},
 )

@@ -1,7 +1,9 @@
-"""Checkpoints: whole files that carry a network with everything that decoding needs, and a run's state to go on from."""
+"""Checkpoints: whole files with a network, all that decoding with it needs, and the state of a run to go on from."""
 
 import io
+import os
 import pickle
+import shutil
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -105,3 +107,39 @@ def load(path: Path) -> tuple[Recogniser, dict[str, Any]]:
     except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         reason = (str(error).splitlines() or ["it is empty"])[0]
         raise DataError(f"{path} is not a whole checkpoint: {reason}") from None
+
+
+def keep_previous(last: Path) -> None:
+    """Before last.pt is written anew: it stays as previous.pt too, so that the disk has both, and never none."""
+    if not last.exists():
+        return
+    previous = _previous(last)
+    previous.unlink(missing_ok=True)
+    try:
+        os.link(last, previous)
+    except OSError:  # a file system without links
+        shutil.copyfile(last, previous)
+
+
+def load_last(last: Path) -> tuple[Recogniser, dict[str, Any]] | None:
+    """The last checkpoint, or the one before it where that is damaged, which then is the last; None without any.
+
+    Raises DataError when there is none that is whole.
+    """
+    previous = _previous(last)
+    if last.exists():
+        try:
+            return load(last)
+        except DataError as error:
+            if not previous.exists():
+                raise
+            print(f"{error}\nGoing on from {previous.name}, the one before it.")
+    elif not previous.exists():
+        return None
+    found = load(previous)
+    previous.replace(last)
+    return found
+
+
+def _previous(last: Path) -> Path:
+    return last.with_name("previous.pt")

@@ -30,15 +30,23 @@ GRAPH = {"--graph": {"type": Path, "help": "a graph folder (default: the recipe'
 TRAIN = {
     "--conf": {"help": "training configuration: a path, or a name in the recipe's conf/"},
     "--restart": {"action": "store_true", "help": "begin again, deleting what the experiment folder holds"},
+    "--train-fraction": {"type": float, "metavar": "F", "help": "train on this share of the training set, 0.01 to 1"},
     "--set": {
         "action": "append", "default": [], "metavar": "KEY=VALUE", "dest": "settings",
         "help": "a setting over the configuration's, as in model.rnn_size=512; may be given again",
     },
 }  # fmt: skip
-DECODE = {
+TUNED = ("beam", "beam-free", "k2", "kaldi", "k2-nbest", "k2-lattice")
+METHODS = {
     "--methods": {
-        "nargs": "+", "choices": ("greedy", "k2", "kaldi"), "default": None,
-        "help": "how to decode: greedy, k2, kaldi (default: all that are installed)",
+        "nargs": "+", "choices": ("greedy", *TUNED, "k2-ctc"), "default": None,
+        "help": "how to decode (default: greedy, beam, k2, kaldi, as far as they are installed)",
+    },
+}  # fmt: skip
+TUNE = {
+    "--methods": {
+        "nargs": "+", "choices": TUNED, "default": None,
+        "help": "what to tune (default: beam, and kaldi, which shares with k2)",
     },
 }  # fmt: skip
 NOISE = {
@@ -53,7 +61,47 @@ TRANSCRIBE = {
     "--graph": {"type": Path, "help": "a graph folder such as data/lang/graph, to decode with its language model"},
     "--json": {"action": "store_true", "dest": "as_json", "help": "one JSON line a file, with the times of words"},
 }
+SEGMENT = {
+    "audio": {"type": Path, "help": "a recording of any length, rate and channel count"},
+    "text": {"type": Path, "help": "its transcript, as UTF-8 text"},
+    "--model": TRANSCRIBE["--model"],
+    "--out": {"type": Path, "required": True, "help": "the folder to make, of clips, their Lhotse cuts and a report"},
+}
 CONFS = {"confs": {"nargs": "+", "metavar": "CONF", "help": "a path, or a name such as paper/depth-7x5-gru or 'paper/*'"}}
+EXPS = {"--exp": {"nargs": "+", "dest": "exps", "help": "names of experiments (default: all that are scored)"}}
+TABLE = {
+    "tables": {"nargs": "+", "choices": ("depth", "conv", "size", "data", "norm", "sortagrad", "benchmarks"), "help": "which"},
+    "--recipe": {"type": Path, "default": Path("."), "dest": "folder", "help": "recipe folder; for benchmarks the one above, too"},
+    "--variant": RECIPE["--variant"],
+    "--toy": {"action": "store_true", "help": "on the toy corpus; of configurations the rows made small"},
+    "--run": {"action": "store_true", "dest": "train", "help": "train, decode and score what is missing, one row after the other"},
+    "--list": {"action": "store_true", "dest": "as_list", "help": "print the commands of what is missing, one line a row"},
+}
+ERRORS = {
+    "exp": {"type": Path, "help": "an experiment folder, such as egs/an4/exp/ds2"},
+    "--method": {"help": "the method of decoding (default: one with a language model, where there is one)"},
+    "--set": {"nargs": "+", "dest": "sets", "help": "test sets (default: all)"},
+    "--top": {"type": int, "default": 10, "help": "how many lines a table (default: 10)"},
+}
+PLOT = {
+    "exps": {"nargs": "+", "type": Path, "metavar": "EXP", "help": "experiment folders, such as egs/an4/exp/ds2"},
+    "--out": {"type": Path, "default": Path("runs.png"), "help": "a .png, .svg or .pdf (default: runs.png)"},
+}
+COMPARE = {
+    "exps": {"nargs": "+", "type": Path, "metavar": "EXP", "help": "experiment folders, such as egs/an4/exp/ds2, the first to compare with"},
+    "--by": {
+        "choices": ("condition", "speaker", "gender", "set"), "default": "condition",
+        "help": "what the rows part test sets by (default: condition)",
+    },
+    "--method": {
+        "nargs": "+", "dest": "methods", "default": None,
+        "help": "the method of decoding; several are compared with each other, too (default: greedy, where all have it)",
+    },
+    "--html": {"type": Path, "metavar": "OUT.html", "help": "write a page to read, in one file, with the worst utterances to hear"},
+    "--markdown": {"type": Path, "metavar": "OUT.md", "help": "write the table for a README"},
+    "--plot": {"type": Path, "metavar": "OUT", "help": "write a picture: a .png, .svg or .pdf"},
+}  # fmt: skip
+ALIGN = {"--split": {"nargs": "+", "dest": "splits", "help": "which splits (default: those of the dev set)"}}
 LIST = {"folder": {"nargs": "?", "type": Path, "default": Path("."), "help": "where to look for recipes"}}
 
 VERBS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
@@ -65,9 +113,18 @@ VERBS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "lm": ("estimate the n-gram language model, or take the corpus's own", RECIPE),
     "graph": ("compile vocabulary, lexicon and language model into one graph", RECIPE),
     "train": ("train the network, or go on with a run that was stopped", RECIPE | EXP | TRAIN),
-    "decode": ("decode the test sets: greedy, k2, kaldi-decoder", RECIPE | EXP | MODEL | GRAPH | DECODE),
+    "tune": ("choose on the dev set how much language model and word count weigh", RECIPE | EXP | GRAPH | TUNE | JOBS),
+    "calibrate": ("learn on the dev set how far words of `ds2 transcribe` can be trusted", RECIPE | EXP | GRAPH | JOBS),
+    "decode": ("decode the test sets: greedy, beam search, k2, kaldi-decoder", RECIPE | EXP | MODEL | GRAPH | METHODS | JOBS),
+    "align": ("when each word and character of the transcripts is said", RECIPE | EXP | MODEL | ALIGN),
     "score": ("error rates by set and condition, with their intervals", RECIPE | EXP | MODEL),
+    "results": ("write RESULTS.md of a recipe from its score files", RECIPE | EXPS),
+    "table": ("the paper's tables with a measured column, and the runs that fill it", TABLE),
+    "compare": ("models side by side: which is better, where, and whether it is real", COMPARE),
+    "errors": ("the most frequent errors of an experiment, its worst speakers and utterances", ERRORS),
+    "plot": ("loss, error rate, learning rate, gradient norm and speed of runs in one picture", PLOT),
     "transcribe": ("print the words of audio files", TRANSCRIBE),
+    "segment": ("cut a long recording with its transcript into clips to train on", SEGMENT),
     "new": ("make a recipe folder for a corpus of your own", NEW),
     "check": ("hold a recipe folder to the contract, on its toy corpus or on --corpus-dir", RECIPE | CORPUS),
     "doctor": ("list what is installed, what is missing and how to add it", {}),

@@ -25,6 +25,13 @@ def quiet_threads():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def denormals():
+    """A verb that flushes them does so in its process for good; hypothesis draws them."""
+    yield
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture(scope="session")
 def real_speech() -> Path:
     folder = os.environ.get("DS2_REAL_SPEECH")

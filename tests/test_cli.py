@@ -174,7 +174,7 @@ def test_run_sh_help_lists_its_stages(recipe):
     stages = [line.split() for line in run.stdout.splitlines() if "  ds2 " in line]
     assert [int(number) for number, *_ in stages] == list(range(len(stages)))
     verbs = [stage[stage.index("ds2") + 1] for stage in stages]
-    assert [verb for verb in verbs if verb != "noise"] == "download prepare features lang lm graph train decode score".split()
+    assert [verb for verb in verbs if verb != "noise"] == "download prepare features lang lm graph train tune decode score".split()
 
 
 def test_run_sh_gives_each_verb_the_options_it_takes(tmp_path):
@@ -188,7 +188,8 @@ def test_run_sh_gives_each_verb_the_options_it_takes(tmp_path):
     corpus = f"--corpus-dir {ROOT}/docs --option corpus=thchs30"
     assert run.stdout.splitlines() == [
         f"download {recipe} {corpus} --size 4", f"prepare {recipe} {corpus} --nj 1", f"features {recipe} --nj 1", f"lang {recipe}",
-        f"lm {recipe}", f"graph {recipe}", f"train {recipe} --conf tiny --exp mine", f"decode {recipe} --exp mine", f"score {recipe} --exp mine",
+        f"lm {recipe}", f"graph {recipe}", f"train {recipe} --conf tiny --exp mine", f"tune {recipe} --nj 1 --exp mine",
+        f"decode {recipe} --nj 1 --exp mine", f"score {recipe} --exp mine",
     ]  # fmt: skip
 
 
@@ -228,5 +229,5 @@ def test_run_sh_refuses_what_it_does_not_know(arguments, word):
 
 
 def test_run_sh_stops_where_it_is_told():
-    run = run_sh("--stage", "9")
+    run = run_sh("--stage", "10")
     assert run.returncode == 0 and not run.stdout

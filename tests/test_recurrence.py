@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ds2toolkit.config import ModelConfig
 from ds2toolkit.model import product
 from ds2toolkit.model.recurrence import CELLS, RecurrentLayer, recur
+from ds2toolkit.model.ways import each, ways
 
 CLIP = 1.2
 
@@ -92,7 +93,7 @@ def test_packed_products_come_to_the_same(cell, num_ways, dtype, tolerance, monk
     wx_TBG, u_2GH, num_frames_B = make(cell, [12, 7, 9], num_hidden=16, num_ways=num_ways)
     wx_TBG, u_2GH = wx_TBG.detach().to(dtype).requires_grad_(), (u_2GH.detach() / 4).to(dtype).requires_grad_()
     results = []
-    for min_packed in (1, 2**62):
+    for min_packed in ({dtype: 1}, {}):
         monkeypatch.setattr(product, "MIN_PACKED", min_packed)
         hidden_TBH = recur(cell, wx_TBG, u_2GH, num_frames_B, CLIP)
         results.append((hidden_TBH, *torch.autograd.grad(hidden_TBH.sum(), (wx_TBG, u_2GH))))
@@ -102,8 +103,57 @@ def test_packed_products_come_to_the_same(cell, num_ways, dtype, tolerance, monk
 
 def test_large_matrices_are_packed_where_that_can_be_had():
     large = torch.zeros(2, 1024, 512)
-    assert product.packs(large) == hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    assert not product.packs(large[:, :100]) and not product.packs(large.double())
+    assert product.packs(large[0]) == hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    assert not product.packs(large[0, :100]) and not product.packs(large[0].double())
+
+
+@cells
+@pytest.mark.parametrize("num_ways", [1, 2])
+def test_the_number_of_threads_changes_nothing_but_rounding_and_no_setting(cell, num_ways):
+    """Two directions have a thread each, where neither gradients nor precision are what they are here."""
+    wx_TBG, u_2GH, num_frames_B = make(cell, [12, 7, 9], num_hidden=24, num_ways=num_ways)
+    before, results = torch.get_num_threads(), []
+    try:
+        for num_threads in (1, 2, 2):
+            torch.set_num_threads(num_threads)
+            with torch.autocast("cpu", torch.bfloat16):
+                hidden_TBH = recur(cell, wx_TBG, u_2GH, num_frames_B, CLIP)
+            results.append((hidden_TBH, *torch.autograd.grad(hidden_TBH.sum(), (wx_TBG, u_2GH))))
+            assert torch.get_num_threads() == num_threads and torch.is_grad_enabled()
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(results[0], results[1], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(results[1], results[2], rtol=0, atol=0)
+
+
+def test_what_goes_wrong_in_a_direction_is_heard_and_the_threads_come_back():
+    def job(way, u_GH):
+        if way.backwards:
+            raise RuntimeError("backwards")
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(RuntimeError, match="backwards"):
+            each(job, ways(torch.ones(3, 2, 1), 2), torch.zeros(2, 4, 4))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_packed_products_over_all_frames_come_to_the_same(bias, monkeypatch):
+    torch.manual_seed(0)
+    x_TBD, layer = torch.randn(7, 3, 20, requires_grad=True), torch.nn.Linear(20, 30, bias=bias)
+    inputs, results = (x_TBD, *layer.parameters()), []
+    for min_packed in ({torch.float32: 1}, {}):
+        monkeypatch.setattr(product, "MIN_PACKED", min_packed)
+        y_TBG = product.linear(x_TBD, layer.weight, layer.bias)
+        weighted = (y_TBG * torch.linspace(-1, 2, y_TBG.numel()).view(y_TBG.shape)).sum()
+        results.append((y_TBG, *torch.autograd.grad(weighted, inputs)))
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert product.linear(x_TBD, layer.weight, layer.bias).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("num_frames", [[0, 3], [3, 9]])

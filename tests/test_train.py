@@ -1,12 +1,12 @@
 """Training: it learns, it can be stopped anywhere and goes on to the same numbers, its checkpoints are whole."""
 
+import json
 import math
 import os
-import signal
-import subprocess
-import sys
-import time
+import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -16,7 +16,7 @@ from lhotse.audio import AudioSource
 
 from ds2toolkit import checkpoint
 from ds2toolkit.checkpoint import Recogniser
-from ds2toolkit.config import FeatureConfig, OptimiserConfig, RecipeConfig, TrainConfig, from_dict
+from ds2toolkit.config import FeatureConfig, RecipeConfig, TrainConfig, from_dict
 from ds2toolkit.data import cuts as cut_files
 from ds2toolkit.data.batch import Batch, Utterances
 from ds2toolkit.data.features import FeatureStats
@@ -27,8 +27,8 @@ from ds2toolkit.model.ctc import min_frames
 from ds2toolkit.recipe import Recipe
 from ds2toolkit.text import pieces
 from ds2toolkit.text.vocabulary import Vocabulary
+from ds2toolkit.train.evaluate import evaluate
 from ds2toolkit.train.loop import Run
-from ds2toolkit.train.optimiser import learning_rate
 from ds2toolkit.verbs.train import fitting, fraction, noises
 
 FEATURES = FeatureConfig(storage="on_the_fly")
@@ -80,11 +80,14 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("stop_at", [1, 4, 7])
-def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path, tone_cuts, stop_at, monkeypatch):
-    whole = make_run(tmp_path / "whole", tone_cuts)
+DROPOUT = {"model": TINY["model"] | {"num_rnn_layers": 2, "num_dense_layers": 2, "dropout": 0.3}}
+
+
+@pytest.mark.parametrize(("stop_at", "changes"), [(1, {}), (4, DROPOUT | {"average": {"decay": 0.9}}), (7, DROPOUT)])
+def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path, tone_cuts, stop_at, changes, monkeypatch):
+    whole = make_run(tmp_path / "whole", tone_cuts, **changes)
     whole.run()
-    part = make_run(tmp_path / "part", tone_cuts, save_every_s=0.0)
+    part = make_run(tmp_path / "part", tone_cuts, save_every_s=0.0, **changes)
     step = Run.step
 
     def stopping(self, *arguments):
@@ -96,38 +99,10 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path, tone_cuts, stop_at,
     with pytest.raises(Stop):
         part.run()
     monkeypatch.undo()
-    again = make_run(tmp_path / "part", tone_cuts, save_every_s=0.0)
+    again = make_run(tmp_path / "part", tone_cuts, save_every_s=0.0, **changes)
     assert again.resume() and again.state.step == stop_at
     again.run()
     assert losses(again) == losses(whole) and same_weights(again, whole)
-
-
-def test_killed_outright_it_goes_on(tmp_path, tone_cuts):
-    """kill -9 while it writes checkpoints at every step: what is left is whole and leads to the same weights."""
-    script = (
-        "import sys, pickle, torch; sys.path.insert(0, {tests!r}); torch.set_num_threads(1)\n"
-        "from lhotse import CutSet; from pathlib import Path; from test_train import make_run\n"
-        "run = make_run(Path({out!r}), list(CutSet.from_file({cuts!r})), save_every_s=0.0)\n"
-        "run.resume(); run.run()\n"
-    )
-    from lhotse import CutSet
-
-    CutSet.from_cuts(tone_cuts).to_file(tmp_path / "cuts.jsonl")
-    settings = {"tests": os.path.dirname(__file__), "out": str(tmp_path / "run"), "cuts": str(tmp_path / "cuts.jsonl")}
-    command = [sys.executable, "-c", script.format(**settings)]
-    child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while not (tmp_path / "run" / "last.pt").exists():
-        assert child.poll() is None
-        time.sleep(0.01)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    whole = make_run(tmp_path / "whole", tone_cuts)
-    whole.run()
-    finished = make_run(tmp_path / "run", tone_cuts, save_every_s=0.0)
-    finished.config = finished.recogniser.training
-    assert finished.resume() and finished.finished()
-    assert losses(finished) == losses(whole) and same_weights(finished, whole)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
@@ -142,10 +117,10 @@ def test_dev_texts_may_hold_what_the_vocabulary_does_not(tmp_path, tone_cuts):
     run = make_run(tmp_path, tone_cuts)
     run.dev.vocabulary = Vocabulary(("<blk>", "#", "b"))
     assert len({len(run.dev[i].targets) for i in range(len(run.dev))} | {0}) > 1
-    loss, counts = run.evaluate()
+    loss, counts = evaluate(run.recogniser, run.dev, run.budget_s)
     assert math.isfinite(loss) and counts.ref == sum(len(cut.supervisions[0].text) for cut in tone_cuts[18:])
     run.dev.vocabulary = Vocabulary(("<blk>", "#"))
-    assert math.isfinite(run.evaluate()[0])
+    assert math.isfinite(evaluate(run.recogniser, run.dev, run.budget_s)[0])
 
 
 def text_cut(number: int, text: str, seconds: float) -> MonoCut:
@@ -237,7 +212,7 @@ def test_it_resumes_from_the_checkpoint_before_a_damaged_one(tmp_path, tone_cuts
 def test_two_damaged_checkpoints_end_it(tmp_path, tone_cuts):
     run = make_run(tmp_path, tone_cuts)
     run.run()
-    for path in (run.last, run.previous):
+    for path in (run.last, tmp_path / "previous.pt"):
         path.write_bytes(b"no")
     with pytest.raises(DataError, match="previous.pt is not a whole checkpoint"):
         make_run(tmp_path, tone_cuts).resume()
@@ -254,13 +229,146 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_diverging_run_ends_with_advice(tmp_path, tone_cuts):
-    run = make_run(tmp_path, tone_cuts, num_epochs=60)
-    with torch.no_grad():
-        run.model.output.weight.fill_(math.nan)
-    with pytest.raises(UserError, match="learning_rate"):
+def test_checkpoints_of_before_these_settings_still_load(tmp_path, tone_cuts):
+    """Without dropout, averages, early stopping or a tried budget; a run goes on from one in the middle of an epoch."""
+    whole = make_run(tmp_path / "whole", tone_cuts)
+    whole.run()
+    part = make_run(tmp_path / "part", tone_cuts)
+    for number, (batch, audio_s) in enumerate(part.batches()):
+        if number == 2:
+            break
+        part.step(batch, part.state.audio_s / (3 * part.durations_s.sum()))
+        part.state = replace(part.state, batch=number + 1, step=number + 1, audio_s=part.state.audio_s + audio_s)
+    part.save(part.last)
+    raw = torch.load(part.last, weights_only=True)
+    training, state = raw["recogniser"]["training"], raw["state"]
+    for section, *names in ((training["model"], "dropout"), (training, "average", "early_stop_epochs"),
+                            (training["optimiser"], "patience", "warm_up_steps"), (state, "budget_s", "average")):  # fmt: skip
+        for name in names:
+            del section[name]
+    torch.save(raw | {"state": state | {"best": math.inf}}, part.last)
+    again = make_run(tmp_path / "part", tone_cuts)
+    assert again.resume() and again.state.step == 2 and again.budget_s == 6
+    again.run()
+    assert losses(again) == losses(whole) and same_weights(again, whole)
+
+
+def snapshot(run: Run) -> list[torch.Tensor]:
+    """All that a step changes: weights, statistics, the optimiser's memory, the average."""
+    memory = [value for one in run.optimiser.state.values() for value in one.values()]
+    return [torch.as_tensor(one).clone() for one in (*run.model.state_dict().values(), *memory, *run.average.mean)]
+
+
+def bad_batches(run: Run) -> dict[str, tuple[Batch, str]]:
+    """Batches of utterances, and what is to be said of each."""
+    batch = next(run.batches())[0]
+    names = batch.ids
+    feats_BTF = batch.feats_BTF.clone()
+    feats_BTF[1, 3, 5] = math.inf
+    too_long = replace(batch, targets_BU=torch.full((len(names), 300), 2), num_targets_B=torch.full((len(names),), 3))
+    too_long.num_targets_B[2] = 300
+    return {
+        "features": (replace(batch, feats_BTF=feats_BTF), f"features not finite: {names[1]}$"),
+        "loss": (too_long, f"loss not finite: {names[2]}$"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["features", "loss"])
+def test_a_step_that_is_not_finite_names_the_utterance_and_changes_nothing(tmp_path, tone_cuts, kind):
+    run = make_run(tmp_path, tone_cuts, average={"decay": 0.9})
+    run.say = (said := []).append
+    good = next(run.batches())[0]
+    bad, message = bad_batches(run)[kind]
+    run.step(good, 0.1)
+    before = snapshot(run)
+    loss, _, _ = run.step(bad, 0.2)
+    assert not math.isfinite(loss) and len(said) == 1 and all(map(torch.equal, before, snapshot(run)))
+    assert re.search(message, said[0]), said
+    assert run.state.bad_steps == 1 and run.average.num_steps == 1
+    run.step(good, 0.2)
+    assert run.state.bad_steps == 0 and not all(map(torch.equal, before, snapshot(run)))
+
+
+def test_a_gradient_that_is_not_finite_names_the_batch(tmp_path, tone_cuts):
+    run = make_run(tmp_path, tone_cuts)
+    run.say = (said := []).append
+    run.model.output.weight.register_hook(lambda gradient: gradient * math.nan)
+    batch = next(run.batches())[0]
+    loss, norm, _ = run.step(batch, 0.1)
+    assert math.isfinite(loss) and not math.isfinite(norm)
+    assert len(batch.ids) > 5
+    named = f"{', '.join(batch.ids[:5])} and {len(batch.ids) - 5} more"
+    assert said == [f"step 1 skipped: gradient not finite, of the batch {named}"]
+
+
+def test_an_utterance_of_broken_features_does_not_spoil_the_network(tmp_path, tone_cuts, capsys, monkeypatch):
+    run, broken = make_run(tmp_path / "run", tone_cuts, num_epochs=2), tone_cuts[5].id
+    load = run.train.load
+    monkeypatch.setattr(run.train, "load", lambda cut, seed: load(cut, seed) * (np.nan if cut.id == broken else 1))
+    run.run()
+    assert capsys.readouterr().out.count(f"skipped: features not finite: {broken}\n") == 2
+    assert all(bool(tensor.isfinite().all()) for tensor in run.model.state_dict().values())
+    assert math.isfinite(run.state.history[-1]["train_loss"])
+    steps = [json.loads(line) for line in (tmp_path / "run/steps.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["loss"] for line in steps].count(None) == 2 and len(steps) == run.state.step
+
+
+def test_a_diverging_run_ends_with_advice(tmp_path, tone_cuts, capsys):
+    steep = {"kind": "sgd", "learning_rate": 1e30, "max_gradient_norm": 1e9}
+    run = make_run(tmp_path, tone_cuts, num_epochs=60, optimiser=steep)
+    with pytest.raises(UserError, match=r"20 steps in a row .*\n.*--restart --set optimiser.learning_rate=3e\+29 "):
         run.run()
-    assert run.state.num_utterances == 0
+    assert capsys.readouterr().out.count("skipped: loss not finite: ") == 20 and run.state.num_utterances < 18
+
+
+def test_dropout_zeroes_values_in_training_alone(tmp_path, tone_cuts):
+    run = make_run(tmp_path, tone_cuts, **DROPOUT)
+    batch = next(run.batches())[0]
+
+    def log_probs(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return run.model(batch.feats_BTF, batch.num_frames_B)[0].detach()
+
+    run.model.train()
+    assert torch.equal(log_probs(1), log_probs(1)) and not torch.equal(log_probs(1), log_probs(2))
+    run.model.eval()
+    assert torch.equal(log_probs(1), log_probs(2))
+    plain = make_run(tmp_path, tone_cuts, model=DROPOUT["model"] | {"dropout": 0.0}).model
+    plain.load_state_dict(run.model.state_dict())
+    assert torch.equal(log_probs(1), plain.eval()(batch.feats_BTF, batch.num_frames_B)[0])
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.9])
+def test_the_average_of_weights_and_statistics(tmp_path, tone_cuts, decay):
+    """By its definition: the plain mean at first, then decay times itself."""
+    run = make_run(tmp_path, tone_cuts, average={"decay": decay})
+    batch, mean = next(run.batches())[0], 0.0
+    for number in range(1, 6):
+        run.step(batch, 0.1)
+        share = max(1 - decay, 1 / number)
+        mean = (1 - share) * mean + share * torch.cat([x.flatten().double() for x in run.model.state_dict().values()])
+    torch.testing.assert_close(torch.cat([x.flatten().double() for x in run.average.mean]), mean, atol=1e-6, rtol=1e-5)
+
+
+def test_the_average_is_measured_and_kept_as_best(tmp_path, tone_cuts):
+    run = make_run(tmp_path, tone_cuts, average={"decay": 0.99}, num_epochs=1)
+    run.run()
+    best, last = (checkpoint.load(tmp_path / name)[0] for name in ("best.pt", "last.pt"))
+    assert all(map(torch.equal, best.model.state_dict().values(), run.average.mean))
+    assert same_weights(last, run) and not same_weights(best, run)
+    loss, counts = evaluate(best, run.dev, run.budget_s)
+    assert (loss, counts.rate) == (run.state.history[0]["dev_loss"], run.state.best)
+    assert evaluate(run.recogniser, run.dev, run.budget_s)[0] != loss
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+def test_every_optimiser_learns(tmp_path, tone_cuts, kind):
+    rate = {"sgd": 1e-3, "adam": 1e-2, "adamw": 1e-2}[kind]
+    settings = {"kind": kind, "learning_rate": rate, "loss_reduction": "mean", "momentum": 0.9, "weight_decay": 1e-4}
+    run = make_run(tmp_path, tone_cuts, optimiser=settings)
+    batch = next(run.batches())[0]
+    before, *_, after = [run.step(batch, 0.1)[0] for _ in range(8)]
+    assert after < 0.9 * before
 
 
 def test_the_gradient_norm_is_clipped_and_sums_over_utterances(tmp_path, tone_cuts):
@@ -275,16 +383,6 @@ def test_the_gradient_norm_is_clipped_and_sums_over_utterances(tmp_path, tone_cu
         clipped = torch.stack([p.grad.norm() for p in fresh.model.parameters()]).norm()
         assert clipped <= 1.001e-3
     assert norms[1] == pytest.approx(2 * norms[0], rel=1e-4)
-
-
-def test_schedules():
-    anneal = OptimiserConfig()
-    assert learning_rate(anneal, 1, 0.0) == anneal.learning_rate
-    assert learning_rate(anneal, 4, 0.5) == pytest.approx(anneal.learning_rate / 1.2**3)
-    cycle = OptimiserConfig(schedule="one_cycle")
-    rates = [learning_rate(cycle, 1, step / 100) for step in range(101)]
-    assert max(rates) == pytest.approx(cycle.learning_rate) and rates.index(max(rates)) == 25
-    assert rates[0] == pytest.approx(cycle.learning_rate / 10) and rates[-1] == pytest.approx(cycle.learning_rate / 200)
 
 
 @given(st.integers(1, 500), st.floats(0.01, 1.0), st.floats(0.01, 1.0), st.integers(0, 3))

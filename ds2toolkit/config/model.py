@@ -41,6 +41,7 @@ class ModelConfig:
 
     lookahead: the future frames tau that a row convolution above unidirectional layers sees; 0 for none.
     params: the number of parameters that rnn_size is chosen for, whatever it says.
+    dropout: the share of values zeroed between recurrent layers and after the fully connected ones (not in the paper).
     """
 
     conv: ConvConfig = field(default_factory=ConvConfig)
@@ -54,9 +55,12 @@ class ModelConfig:
     clip: float = 20.0
     batch_norm: bool = True
     batch_norm_momentum: float = 0.1
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         if self.lookahead and self.bidirectional:
             raise ConfigError("lookahead is for networks that don't hear the future: it needs bidirectional: false")
         if self.lookahead < 0 or self.num_rnn_layers < 1 or self.num_dense_layers < 1 or self.rnn_size < 1:
             raise ConfigError("num_rnn_layers, num_dense_layers and rnn_size are at least 1, lookahead at least 0")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout lies between 0 and 1, not at {self.dropout:g}")

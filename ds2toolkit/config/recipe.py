@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ds2toolkit.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class FeatureConfig:
@@ -46,21 +48,59 @@ class VocabularyConfig:
 
 @dataclass(frozen=True)
 class LmConfig:
-    """The n-gram model of words (of characters, where they are the unit): from the training text, or an ARPA file of lm/."""
+    """The n-gram model of words (of characters, where they are the unit): from the training text, or an ARPA file of lm/.
+
+    prune: for each order from 1 on, n-grams that occur at most so often are left out, as with lmplz's --prune.
+    rescore_order: a larger model of this order, from the training text, too, with which k2 rescores; rescore: an ARPA
+    file of lm/ instead.
+    """
 
     order: int = 3
+    prune: tuple[int, ...] = ()
     arpa: str | None = None
     words: str | None = None
+    rescore_order: int = 0
+    rescore: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.rescore_order < 0 or (self.rescore_order and self.rescore):
+            raise ConfigError("lm: rescore_order is at least 1, and stands alone or rescore does")
+        if self.order < 1 or list(self.prune) != sorted(self.prune) or any(number < 0 for number in self.prune):
+            raise ConfigError("lm: order is at least 1, and the numbers of prune do not fall, as in prune: [0, 0, 1]")
 
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """Beams of the graph decoders, in log-probability."""
+    """What searches keep and how language model and network are weighed; what `ds2 tune` chose comes before it.
+
+    search_beam and output_beam: log-probability below the best, in a frame and in a lattice; min_active and max_active:
+    states of a graph. lm_scale: weight of the graph's log-probabilities. alpha, beta: of log p_lm and of the number of
+    words in the beam search. beam_size: its prefixes, by default DS2's 500 for words and 200 for characters; a frame's
+    tokens are the likeliest that together have token_mass, at most max_tokens.
+    """
 
     search_beam: float = 20.0
     output_beam: float = 8.0
     min_active: int = 30
     max_active: int = 10000
+    lm_scale: float = 1.0
+    alpha: float = 1.0
+    beta: float = 1.0
+    beam_size: int | None = None
+    token_mass: float = 0.99
+    max_tokens: int = 40
+
+    def __post_init__(self) -> None:
+        for name, fits in (
+            ("search_beam", self.search_beam > 0),
+            ("lm_scale", self.lm_scale > 0),
+            ("alpha", self.alpha >= 0),
+            ("beam_size", self.beam_size is None or self.beam_size > 0),
+            ("token_mass", 0 < self.token_mass <= 1),
+            ("max_tokens", self.max_tokens > 0),
+        ):
+            if not fits:
+                raise ValueError(f"search.{name}: {getattr(self, name)} is out of range")
 
 
 @dataclass(frozen=True)

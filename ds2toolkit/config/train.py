@@ -37,38 +37,73 @@ class NoiseConfig:
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """How utterances are put together: a budget of padded audio a batch, not a count."""
+    """How utterances are put together: a budget of padded audio a batch, not a count.
+
+    sortagrad: the number of epochs that go from short to long; true is 1, as in the paper, false none.
+    """
 
     budget_s: float = 120.0
-    sortagrad: bool = True
+    sortagrad: bool | int = True
     num_workers: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.budget_s > 0 or self.sortagrad < 0 or self.num_workers < 0:
+            raise ConfigError("batches: budget_s lies above 0, sortagrad and num_workers are at least 0")
 
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """SGD with Nesterov momentum and annealing as in section 6; AdamW with one cycle is the faster departure."""
+    """SGD with Nesterov momentum and annealing as in section 6; AdamW with one cycle is the faster departure.
 
-    kind: Literal["sgd", "adamw"] = "sgd"
+    anneal divides the rate by anneal_factor after every epoch, anneal_on_dev after `patience` epochs without a new best
+    on the dev set. warm_up_steps: those over which the rate rises linearly to the schedule's; one_cycle has its own.
+    """
+
+    kind: Literal["sgd", "adam", "adamw"] = "sgd"
     learning_rate: float = 3e-4
     momentum: float = 0.99
     weight_decay: float = 0.0
-    schedule: Literal["anneal", "one_cycle"] = "anneal"
+    schedule: Literal["anneal", "anneal_on_dev", "one_cycle"] = "anneal"
     anneal_factor: float = 1.2
+    patience: int = 1
+    warm_up_steps: int = 0
     max_gradient_norm: float = 400.0
     loss_reduction: Literal["sum", "mean"] = "sum"
+
+    def __post_init__(self) -> None:
+        if self.patience < 1 or self.warm_up_steps < 0 or not self.anneal_factor > 0:
+            raise ConfigError("optimiser: patience is at least 1, warm_up_steps at least 0, anneal_factor above 0")
+        if self.schedule == "one_cycle" and self.warm_up_steps:
+            raise ConfigError("optimiser: one_cycle warms up by itself; warm_up_steps is for the other schedules")
+
+
+@dataclass(frozen=True)
+class AverageConfig:
+    """An exponential moving average of the weights, which is measured on the dev set and kept in best.pt (0: none)."""
+
+    decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.decay < 1:
+            raise ConfigError(f"average: decay lies between 0 (none) and 1, such as 0.999, not at {self.decay:g}")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run: network, optimiser, batches, augmentation; on how much of the training set (train_fraction)."""
+    """One training run: network, optimiser, batches, augmentation; on how much of the training set (train_fraction).
+
+    early_stop_epochs: it ends after so many epochs without a new best on the dev set (0: never before num_epochs).
+    """
 
     seed: int = 0
     train_fraction: float = 1.0
     num_epochs: int = 20
+    early_stop_epochs: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     save_every_s: float = 600.0
     model: ModelConfig = field(default_factory=ModelConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    average: AverageConfig = field(default_factory=AverageConfig)
     batches: BatchConfig = field(default_factory=BatchConfig)
     spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
@@ -76,3 +111,5 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not 0 < self.train_fraction <= 1:
             raise ConfigError(f"train_fraction lies above 0 and at most at 1, not at {self.train_fraction:g}")
+        if self.early_stop_epochs < 0:
+            raise ConfigError(f"early_stop_epochs is at least 0, not {self.early_stop_epochs}")

@@ -29,7 +29,7 @@ class ConvLayer(nn.Module):
         """x_BCFT: zero in padded frames (C channels, F bins). Returns the same, and the new lengths."""
         num_out_B = self.num_out(num_frames_B)
         x_BCFT = self.conv(x_BCFT)
-        mask_BT = frame_mask(num_out_B, x_BCFT.shape[-1])
+        mask_BT = frame_mask(num_out_B, x_BCFT.shape[-1]).to(x_BCFT.device, non_blocking=True)
         x_BFTC = self.norm(x_BCFT.permute(0, 2, 3, 1), mask_BT[:, None, :, None])
         return F.hardtanh(x_BFTC, 0.0, self.clip).permute(0, 3, 1, 2), num_out_B
 
@@ -68,7 +68,7 @@ class ConvStack(nn.Module):
         """
         if len(num_frames_B) != len(feats_BTF):
             raise ValueError(f"{len(num_frames_B)} lengths for {len(feats_BTF)} utterances")
-        mask_BT = frame_mask(num_frames_B, feats_BTF.shape[1])
+        mask_BT = frame_mask(num_frames_B, feats_BTF.shape[1]).to(feats_BTF.device, non_blocking=True)
         x_BCFT = feats_BTF.masked_fill(~mask_BT[:, :, None], 0.0).transpose(1, 2).unflatten(1, self.in_shape)
         for layer in self.layers:
             x_BCFT, num_frames_B = layer(x_BCFT, num_frames_B)

@@ -23,10 +23,12 @@ def ctc_loss(log_probs_BSV: Tensor, num_out_B: Tensor, targets_BU: Tensor, num_t
     is out of range (0, the blank, is not a target).
     """
     _check(log_probs_BSV, num_out_B, targets_BU, num_targets_B)
+    device = log_probs_BSV.device
     # zero_infinity: without it the gradient of an infinite loss is NaN even where the caller drops that loss.
-    loss_B = F.ctc_loss(log_probs_BSV.transpose(0, 1), targets_BU, num_out_B, num_targets_B,
+    loss_B = F.ctc_loss(log_probs_BSV.transpose(0, 1), targets_BU.to(device), num_out_B, num_targets_B,
                         blank=BLANK, reduction="none", zero_infinity=True)
-    return loss_B.masked_fill(num_out_B < _min_frames(targets_BU, num_targets_B), float("inf"))
+    too_short_B = num_out_B < _min_frames(targets_BU, num_targets_B)
+    return loss_B.masked_fill(too_short_B.to(device, non_blocking=True), float("inf"))
 
 
 def greedy(log_probs_BSV: Tensor, num_out_B: Tensor) -> list[list[int]]:

@@ -24,6 +24,7 @@ class DeepSpeech2(nn.Module):
         self.conv = ConvStack(config, num_bins)
         sizes = [self.conv.out_size] + [config.rnn_size] * (config.num_rnn_layers - 1)
         self.recurrent = nn.ModuleList(RecurrentLayer(size, config) for size in sizes)
+        self.dropout = nn.Dropout(config.dropout)
         self.lookahead = RowConvolution(config.rnn_size, config.lookahead) if config.lookahead else None
         self.dense = nn.ModuleList(DenseLayer(config) for _ in range(config.num_dense_layers - 1))
         self.output = nn.Linear(config.rnn_size, num_tokens)
@@ -40,8 +41,8 @@ class DeepSpeech2(nn.Module):
         padded frames mean nothing. Raises ValueError when a length is out of range.
         """
         hidden_SBH, num_out_B = self.conv(feats_BTF, num_frames_B)
-        for layer in self.recurrent:
-            hidden_SBH = layer(hidden_SBH, num_out_B)
+        for number, layer in enumerate(self.recurrent):
+            hidden_SBH = layer(self.dropout(hidden_SBH) if number else hidden_SBH, num_out_B)
         if self.lookahead is not None:
             hidden_SBH = self.lookahead(hidden_SBH)
         for layer in self.dense:

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ds2toolkit.model.product import adder
-from ds2toolkit.model.ways import Padding, both_ways, states, sum_ways, weight_gradient
+from ds2toolkit.model.ways import Way, each, total, ways, weight_gradient
 
 
 class GRU(torch.autograd.Function):
@@ -19,68 +19,72 @@ class GRU(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, wx_TBG, u_2GH, mask_TB1, clip):
-        num_ways, _, num_hidden = u_2GH.shape
-        gates_T2BG = both_ways(wx_TBG, num_ways)
-        candidate_T2BH = gates_T2BG[..., 2 * num_hidden :].clone()
-        gates_T2BG[..., 2 * num_hidden :] = 0.0  # where U_c h alone is wanted
+        ctx.clip, ctx.ways, num_hidden = clip, ways(mask_TB1, len(u_2GH)), u_2GH.shape[2]
+        wx_c_TBH, wx_TBG = wx_TBG[..., 2 * num_hidden :], wx_TBG.clone()
+        wx_TBG[..., 2 * num_hidden :] = 0.0  # where U_c h alone is wanted
         with torch.autocast(wx_TBG.device.type, enabled=False):
-            padding = Padding(mask_TB1, num_ways)
-            states_K2BH = _run(gates_T2BG, candidate_T2BH, u_2GH, padding, clip)
-        ctx.save_for_backward(gates_T2BG, candidate_T2BH, states_K2BH, u_2GH, mask_TB1)
-        ctx.clip = clip
-        return sum_ways(states_K2BH[1:])
+            results = each(lambda way, u_GH: _run(way, u_GH, wx_TBG, wx_c_TBH, clip), ctx.ways, u_2GH)
+            ctx.save_for_backward(u_2GH, *(tensor for result in results for tensor in result))
+            return total([way.after(states_KBH) for way, (_, _, states_KBH) in zip(ctx.ways, results)])
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dh_TBH):
-        gates_T2BG, candidate_T2BH, states_K2BH, u_2GH, mask_TB1 = ctx.saved_tensors
-        before_T2BH = states_K2BH[:-1]
-        dh_T2BH = both_ways(dh_TBH * mask_TB1, len(u_2GH))
+        u_2GH, *saved = ctx.saved_tensors
         with torch.autocast(dh_TBH.device.type, enabled=False):
-            slope_T2BG, open_T2BH = _slopes(gates_T2BG, candidate_T2BH, before_T2BH, ctx.clip)
-            keep_T2BH = 1 - gates_T2BG[..., : dh_TBH.shape[-1]]
-            _run_back(dh_T2BH, slope_T2BG, keep_T2BH, u_2GH)
-            du_2GH = weight_gradient(slope_T2BG, before_T2BH)
-            torch.mul(dh_T2BH, open_T2BH, out=slope_T2BG.chunk(3, -1)[2])
-        return sum_ways(slope_T2BG), du_2GH, None, None
+            saved = saved[0::3], saved[1::3], saved[2::3]
+            results = each(lambda *of_way: _run_back(*of_way, dh_TBH, ctx.clip), ctx.ways, u_2GH, *saved)
+            dwx, du = zip(*results)
+            return total(dwx), torch.stack(du), None, None
 
 
-def _run(gates_T2BG: Tensor, candidate_T2BH: Tensor, u_2GH: Tensor, padding: Padding, clip: float) -> Tensor:
-    """Turn W x into z, r and U_c h (zero in padding), and into candidates, in place. Returns states_K2BH."""
-    num_hidden = candidate_T2BH.shape[-1]
-    gates, sigmoids = gates_T2BG.unbind(), gates_T2BG[..., : 2 * num_hidden].unbind()
-    zs, rs, products = (part.unbind() for part in gates_T2BG.chunk(3, -1))
-    states_K2BH, steps = states(len(gates), candidate_T2BH[0])
-    add = adder(u_2GH, candidate_T2BH.shape[2])
-    for k, candidate in enumerate(candidate_T2BH.unbind()):
-        add(gates[k], steps[k])
-        sigmoids[k].sigmoid_()
-        padding.zero(k, gates[k])
-        candidate.addcmul_(rs[k], products[k]).clamp_(0.0, clip)
-        torch.lerp(steps[k], candidate, zs[k], out=steps[k + 1])
-        padding.zero(k, steps[k + 1])
-    return states_K2BH
+def _run(way: Way, u_GH: Tensor, wx_TBG: Tensor, wx_c_TBH: Tensor, clip: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns gates_TBG (z, r, U_c h, zero in padding), the candidates, and states_KBH, zero in padding."""
+    gates_TBG, candidate_TBH = torch.empty_like(wx_TBG), torch.empty_like(wx_c_TBH)
+    states_KBH, add = way.room(wx_c_TBH), adder(u_GH, wx_TBG.shape[1])
+    sigmoids_TBG = gates_TBG[..., : 2 * u_GH.shape[1]]
+    around = way.before(states_KBH), way.after(states_KBH)
+    parts = way.steps(wx_TBG, wx_c_TBH, gates_TBG, sigmoids_TBG, *gates_TBG.chunk(3, -1), candidate_TBH, *around)
+    for mask, wx, wx_c, gates, sigmoids, z, r, product, candidate, before, after in parts:
+        add(wx, before, gates)
+        sigmoids.sigmoid_()
+        if mask is not None:
+            gates.mul_(mask)
+        torch.addcmul(wx_c, r, product, out=candidate).clamp_(0.0, clip)
+        torch.lerp(before, candidate, z, out=after)
+        if mask is not None:
+            after.mul_(mask)
+    return gates_TBG, candidate_TBH, states_KBH
 
 
-def _slopes(gates_T2BG: Tensor, candidate_T2BH: Tensor, before_T2BH: Tensor, clip: float) -> tuple[Tensor, Tensor]:
-    """How the new h changes with each product U h (z, r, c: slope_T2BG), and with wx_c (open_T2BH)."""
-    z, r, product = gates_T2BG.chunk(3, -1)
-    open_T2BH = torch.ops.aten.hardtanh_backward(z, candidate_T2BH, 0.0, clip)
+def _run_back(
+    way: Way, u_GH: Tensor, gates_TBG: Tensor, candidate_TBH: Tensor, states_KBH: Tensor, dh_TBH: Tensor, clip: float
+) -> tuple[Tensor, Tensor]:
+    """Returns dL/dwx and dL/dU; last step first."""
+    before_TBH, dh_TBH = way.before(states_KBH), dh_TBH.clone(memory_format=torch.contiguous_format)
+    da_TBG, open_TBH = _slopes(gates_TBG, candidate_TBH, before_TBH, clip)
+    keep_TBH, add = 1 - gates_TBG[..., : u_GH.shape[1]], adder(u_GH.mT, dh_TBH.shape[1])
+    steps = reversed(way.steps(dh_TBH, keep_TBH, da_TBG, da_TBG.unflatten(-1, (3, -1))))
+    carried = torch.zeros_like(dh_TBH[0])
+    for mask, dh, keep, da, da_by_gate in steps:
+        dh.add_(carried)
+        if mask is not None:
+            dh.mul_(mask)
+        da_by_gate.mul_(dh.unsqueeze(-2))
+        add(torch.mul(dh, keep, out=carried), da, carried)
+    du_GH = weight_gradient(da_TBG, before_TBH)
+    torch.mul(dh_TBH, open_TBH, out=da_TBG.chunk(3, -1)[2])
+    return da_TBG, du_GH
+
+
+def _slopes(gates_TBG: Tensor, candidate_TBH: Tensor, before_TBH: Tensor, clip: float) -> tuple[Tensor, Tensor]:
+    """How the new h changes with each product U h (z, r, c: slope_TBG), and with wx_c (open_TBH)."""
+    z, r, product = gates_TBG.chunk(3, -1)
+    open_TBH = torch.ops.aten.hardtanh_backward(z, candidate_TBH, 0.0, clip)
     sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
-    slope_T2BG = torch.empty_like(gates_T2BG)
-    slope_z, slope_r, slope_c = slope_T2BG.chunk(3, -1)
-    sigmoid_backward(candidate_T2BH - before_T2BH, z, grad_input=slope_z)
-    sigmoid_backward(open_T2BH * product, r, grad_input=slope_r)
-    torch.mul(open_T2BH, r, out=slope_c)
-    return slope_T2BG, open_T2BH
-
-
-def _run_back(dh_T2BH: Tensor, da_T2BG: Tensor, keep_T2BH: Tensor, u_2GH: Tensor) -> None:
-    """Turn dL/dh of the output into that of the states, slopes into dL/da (a = U h), in place, last step first."""
-    steps, keeps, gates = dh_T2BH.unbind(), keep_T2BH.unbind(), da_T2BG.unbind()
-    by_gate = da_T2BG.unflatten(-1, (3, -1)).unbind()
-    add = adder(u_2GH.mT, dh_T2BH.shape[2])
-    for k in reversed(range(len(steps))):
-        by_gate[k].mul_(steps[k].unsqueeze(-2))
-        if k:
-            add(steps[k - 1], gates[k]).addcmul_(steps[k], keeps[k])
+    slope_TBG = torch.empty_like(gates_TBG)
+    slope_z, slope_r, slope_c = slope_TBG.chunk(3, -1)
+    sigmoid_backward(candidate_TBH - before_TBH, z, grad_input=slope_z)
+    sigmoid_backward(open_TBH * product, r, grad_input=slope_r)
+    torch.mul(open_TBH, r, out=slope_c)
+    return slope_TBG, open_TBH

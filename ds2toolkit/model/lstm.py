@@ -1,11 +1,13 @@
 """Long short-term memory without peepholes: DS2 tried LSTM and gives no equations for it."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ds2toolkit.model.product import adder
-from ds2toolkit.model.ways import Padding, both_ways, states, sum_ways, weight_gradient
+from ds2toolkit.model.ways import Way, each, total, ways, weight_gradient
 
 FORGET = 2
 
@@ -21,70 +23,68 @@ class LSTM(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, wx_TBG, u_2GH, mask_TB1, clip):
-        num_ways = len(u_2GH)
-        gates_T2BG = both_ways(wx_TBG, num_ways)
+        ctx.ways = ways(mask_TB1, len(u_2GH))
         with torch.autocast(wx_TBG.device.type, enabled=False):
-            padding = Padding(mask_TB1, num_ways)
-            cells_K2BH, states_K2BH = _run(gates_T2BG, u_2GH, padding)
-        ctx.save_for_backward(gates_T2BG, cells_K2BH, states_K2BH, u_2GH)
-        return sum_ways(states_K2BH[1:])
+            results = each(lambda way, u_GH: _run(way, u_GH, wx_TBG), ctx.ways, u_2GH)
+            ctx.save_for_backward(u_2GH, *(tensor for result in results for tensor in result))
+            return total([way.after(states_KBH) for way, (*_, states_KBH) in zip(ctx.ways, results)])
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dh_TBH):
-        gates_T2BG, cells_K2BH, states_K2BH, u_2GH = ctx.saved_tensors
-        dh_T2BH = both_ways(dh_TBH, len(u_2GH))
+        u_2GH, *saved = ctx.saved_tensors
         with torch.autocast(dh_TBH.device.type, enabled=False):
-            slope_T2BG, slope_c_T2BH = _slopes(gates_T2BG, cells_K2BH)
-            forget_T2BH = gates_T2BG.chunk(4, -1)[FORGET]
-            _run_back(dh_T2BH, slope_T2BG, slope_c_T2BH, forget_T2BH, u_2GH)
-            du_2GH = weight_gradient(slope_T2BG, states_K2BH[:-1])
-        return sum_ways(slope_T2BG), du_2GH, None, None
+            results = each(lambda *of_way: _run_back(*of_way, dh_TBH), ctx.ways, u_2GH, [saved[:4], saved[4:]][: len(u_2GH)])
+            da, du = zip(*results)
+            return total(da), torch.stack(du), None, None
 
 
-def _run(gates_T2BG: Tensor, u_2GH: Tensor, padding: Padding) -> tuple[Tensor, Tensor]:
-    """Turn W x into gates, in place, zero in padding. Returns cells_K2BH and states_K2BH, zero there too."""
-    gates, sigmoids = gates_T2BG.unbind(), gates_T2BG[..., : 3 * u_2GH.shape[2]].unbind()
-    outputs, inputs, forgets, candidates = (part.unbind() for part in gates_T2BG.chunk(4, -1))
-    cells_K2BH, cells = states(len(gates), inputs[0])
-    states_K2BH, steps = states(len(gates), inputs[0])
-    add = adder(u_2GH, gates_T2BG.shape[2])
-    for k, gate in enumerate(gates):
-        add(gate, steps[k])
-        sigmoids[k].sigmoid_()
-        candidates[k].tanh_()
-        padding.zero(k, gate)
-        torch.mul(forgets[k], cells[k], out=cells[k + 1]).addcmul_(inputs[k], candidates[k])
-        torch.tanh(cells[k + 1], out=steps[k + 1]).mul_(outputs[k])
-    return cells_K2BH, states_K2BH
+def _run(way: Way, u_GH: Tensor, wx_TBG: Tensor) -> tuple[Tensor, ...]:
+    """Returns gates_TBG, tanh(c), cells_KBH and states_KBH, all of them zero in padding."""
+    gates_TBG, add, num_hidden = torch.empty_like(wx_TBG), adder(u_GH, wx_TBG.shape[1]), u_GH.shape[1]
+    tanh_TBH = wx_TBG.new_empty(*wx_TBG.shape[:2], num_hidden)
+    cells_KBH, states_KBH = way.room(wx_TBG[..., :num_hidden]), way.room(wx_TBG[..., :num_hidden])
+    around = (side(x) for x in (cells_KBH, states_KBH) for side in (way.before, way.after))
+    parts = way.steps(wx_TBG, gates_TBG, gates_TBG[..., : 3 * num_hidden], *gates_TBG.chunk(4, -1), tanh_TBH, *around)
+    for mask, wx, gates, sigmoids, o, i, f, g, tanh, c_before, c, h_before, h in parts:
+        add(wx, h_before, gates)
+        sigmoids.sigmoid_()
+        g.tanh_()
+        if mask is not None:
+            gates.mul_(mask)
+        torch.mul(f, c_before, out=c).addcmul_(i, g)
+        torch.mul(o, torch.tanh(c, out=tanh), out=h)
+    return gates_TBG, tanh_TBH, cells_KBH, states_KBH
 
 
-def _slopes(gates_T2BG: Tensor, cells_K2BH: Tensor) -> tuple[Tensor, Tensor]:
-    """How h changes with the product for o and c with those for i, f, g (slope_T2BG); how h changes with c."""
-    o, i, f, g = gates_T2BG.chunk(4, -1)
-    tanh_T2BH = cells_K2BH[1:].tanh()
-    slope_T2BG = torch.empty_like(gates_T2BG)
-    slope_o, slope_i, slope_f, slope_g = slope_T2BG.chunk(4, -1)
+def _run_back(way: Way, u_GH: Tensor, saved: Sequence[Tensor], dh_TBH: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns dL/da (a = wx + U h) and dL/dU; last step first."""
+    gates_TBG, tanh_TBH, cells_KBH, states_KBH = saved
+    da_TBG, slope_c_TBH = _slopes(gates_TBG, way.before(cells_KBH), tanh_TBH)
+    of_output, of_cell = da_TBG.unflatten(-1, (4, -1)).split((1, 3), -2)
+    forget_TBH, add = gates_TBG.chunk(4, -1)[FORGET], adder(u_GH.mT, dh_TBH.shape[1])
+    dh_2BH, dc_BH = torch.empty_like(dh_TBH[0]), torch.zeros_like(dh_TBH[0])
+    da_after = torch.zeros_like(da_TBG[0])
+    steps = way.steps(dh_TBH, slope_c_TBH, forget_TBH, da_TBG, of_output, of_cell)
+    for _, dh_above, slope_c, forget, da, da_output, da_cell in reversed(steps):
+        dh_BH = add(dh_above, da_after, dh_2BH)
+        dc_BH.addcmul_(dh_BH, slope_c)
+        da_output.mul_(dh_BH.unsqueeze(-2))
+        da_cell.mul_(dc_BH.unsqueeze(-2))
+        dc_BH.mul_(forget)
+        da_after = da
+    return da_TBG, weight_gradient(da_TBG, way.before(states_KBH))
+
+
+def _slopes(gates_TBG: Tensor, before_TBH: Tensor, tanh_TBH: Tensor) -> tuple[Tensor, Tensor]:
+    """How h changes with the product for o and c with those for i, f, g (slope_TBG); how h changes with c."""
+    o, i, f, g = gates_TBG.chunk(4, -1)
+    slope_TBG = torch.empty_like(gates_TBG)
+    slope_o, slope_i, slope_f, slope_g = slope_TBG.chunk(4, -1)
     sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
     tanh_backward = torch.ops.aten.tanh_backward.grad_input
-    sigmoid_backward(tanh_T2BH, o, grad_input=slope_o)
+    sigmoid_backward(tanh_TBH, o, grad_input=slope_o)
     sigmoid_backward(g, i, grad_input=slope_i)
-    sigmoid_backward(cells_K2BH[:-1], f, grad_input=slope_f)
+    sigmoid_backward(before_TBH, f, grad_input=slope_f)
     tanh_backward(i, g, grad_input=slope_g)
-    return slope_T2BG, tanh_backward(o, tanh_T2BH, grad_input=tanh_T2BH)
-
-
-def _run_back(
-    dh_T2BH: Tensor, da_T2BG: Tensor, slope_c_T2BH: Tensor, forget_T2BH: Tensor, u_2GH: Tensor
-) -> None:
-    """Turn dL/dh of the output into that of the states, slopes into dL/da (a = U h), in place, last step first."""
-    steps, gates, slopes_c, forgets = (x.unbind() for x in (dh_T2BH, da_T2BG, slope_c_T2BH, forget_T2BH))
-    of_output, of_cell = (part.unbind() for part in da_T2BG.unflatten(-1, (4, -1)).split((1, 3), -2))
-    dc_2BH, add = torch.zeros_like(steps[0]), adder(u_2GH.mT, dh_T2BH.shape[2])
-    for k in reversed(range(len(steps))):
-        dc_2BH.addcmul_(steps[k], slopes_c[k])
-        of_output[k].mul_(steps[k].unsqueeze(-2))
-        of_cell[k].mul_(dc_2BH.unsqueeze(-2))
-        dc_2BH.mul_(forgets[k])
-        if k:
-            add(steps[k - 1], gates[k])
+    return slope_TBG, torch.ops.aten.tanh_backward(o, tanh_TBH)

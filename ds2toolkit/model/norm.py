@@ -1,9 +1,10 @@
-"""Sequence-wise batch norm: statistics over every unpadded frame of the minibatch (DS2, section 3.2)."""
+"""Sequence-wise batch norm: statistics over all unpadded frames of the minibatch, all workers' (DS2, section 3.2)."""
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ds2toolkit import workers
 from ds2toolkit.config import ModelConfig
 
 
@@ -37,7 +38,8 @@ class SequenceWiseNorm(nn.Module):
     """Normalise each hidden unit over every unpadded frame, then scale and shift it (DS2, section 3.2).
 
     Training uses the minibatch's own mean and (biased) variance and moves the running ones towards them by
-    `momentum`; evaluation uses the running ones. Statistics are float32, or float64 where the input is.
+    `momentum`; evaluation uses the running ones. Where several workers train, the minibatch is that of all of them,
+    and each must take every step. Statistics are float32, or float64 where the input is.
     """
 
     def __init__(self, num_units: int, momentum: float = 0.1, eps: float = 1e-5):
@@ -59,8 +61,7 @@ class SequenceWiseNorm(nn.Module):
             count, mean, var = _moments(x_NH.detach(), weight)
             self._move_running(mean, var)
         else:
-            # Fixed statistics have no gradient: an infinite count makes their share of it zero.
-            count, mean, var = weight.new_tensor(float("inf")), self.running_mean, self.running_var
+            count, mean, var = None, self.running_mean, self.running_var
         rstd = (var + self.eps).rsqrt()
         return _Normalise.apply(x_NH, weight, self.gamma, self.beta, mean, rstd, count).view(x.shape)
 
@@ -72,14 +73,14 @@ class SequenceWiseNorm(nn.Module):
 
 @torch.no_grad()
 def _moments(x_NH: Tensor, weight_N1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Number of unpadded rows, their mean and variance: the one place where workers would pool theirs."""
+    """Number of unpadded rows of all workers, their mean and variance."""
     with torch.autocast(x_NH.device.type, enabled=False):
         x_NH = x_NH.to(weight_N1.dtype)
-        count = weight_N1.sum()
-        mean = (weight_N1.T @ x_NH).squeeze(0) / count
+        totals = workers.pooled(torch.cat([(weight_N1.T @ x_NH).squeeze(0), weight_N1.sum(0)]))
+        mean, count = totals[:-1] / totals[-1], totals[-1]
         # Around the mean, not E[x^2] - E[x]^2, which loses every digit where the mean is large.
         squares_NH = (x_NH - mean).square_()
-        return count, mean, (weight_N1.T @ squares_NH).squeeze(0) / count
+        return count, mean, workers.pooled((weight_N1.T @ squares_NH).squeeze(0)) / count
 
 
 class _Normalise(torch.autograd.Function):
@@ -99,6 +100,9 @@ class _Normalise(torch.autograd.Function):
             dy_masked_NH = dy_NH * weight_N1
             dbeta = dy_masked_NH.sum(0)
             dgamma = (xhat_NH * dy_masked_NH).sum(0)
-            dx_NH = dy_masked_NH.sub_(dbeta / count).sub_(xhat_NH.mul_(dgamma / count))
+            dx_NH = dy_masked_NH
+            if count is not None:  # the mean and the variance depend on x too, all workers' x
+                sums_2H = workers.pooled(torch.stack([dbeta, dgamma])) / count
+                dx_NH = dx_NH.sub_(sums_2H[0]).sub_(xhat_NH.mul_(sums_2H[1]))
             dx_NH.mul_(gamma * rstd).mul_(weight_N1)
         return dx_NH.to(x_NH.dtype), None, dgamma, dbeta, None, None, None

@@ -1,36 +1,64 @@
-"""One small product a step with the same matrices, hundreds of times over: packed once where oneDNN can."""
+"""One small product a step with the same matrix, hundreds of times over: packed once where oneDNN can."""
 
 from collections.abc import Callable
+from math import inf
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
-MIN_PACKED = 2**18  # numbers of a matrix from which on packing pays
+MIN_PACKED = {torch.float32: 2**18, torch.bfloat16: 2**14}  # numbers of a matrix from which on packing pays
 
 
-def packs(a_2GH: Tensor) -> bool:
-    """Whether the matrices are large, and torch has oneDNN's packed products for their type on this processor."""
+def packs(a_GH: Tensor) -> bool:
+    """Whether the matrix is large, and torch has oneDNN's packed products for its type on this processor."""
     onednn = torch.ops.mkldnn
-    if a_2GH.device.type != "cpu" or a_2GH[0].numel() < MIN_PACKED or not hasattr(onednn, "_linear_pointwise"):
+    if not a_GH.is_cpu or a_GH.numel() < MIN_PACKED.get(a_GH.dtype, inf) or not hasattr(onednn, "_linear_pointwise"):
         return False
-    return a_2GH.dtype == torch.float32 or a_2GH.dtype == torch.bfloat16 and onednn._is_mkldnn_bf16_supported()
+    return a_GH.dtype != torch.bfloat16 or onednn._is_mkldnn_bf16_supported()
 
 
-def adder(a_2GH: Tensor, num_utterances: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """A function of y_2BG and x_2BH that adds x A^T to y, in place, each direction with its own A, and returns y.
+def adder(a_GH: Tensor, num_utterances: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """A function of y_BG, x_BH and out_BG that writes y + x A^T to out, which may be y, and returns it.
 
     A library that is handed a plain matrix rearranges it at every product; with a few utterances that costs as much
     as the product itself.
     """
-    if not packs(a_2GH):
-        a_t_2HG = a_2GH.mT.contiguous()
-        return lambda y_2BG, x_2BH: y_2BG.baddbmm_(x_2BH, a_t_2HG)
-    packed = [torch.ops.mkldnn._reorder_linear_weight(a_GH.contiguous(), num_utterances) for a_GH in a_2GH.unbind()]
+    if not packs(a_GH):
+        a_t_HG = a_GH.mT.contiguous()
+        return lambda y_BG, x_BH, out_BG: torch.addmm(y_BG, x_BH, a_t_HG, out=out_BG)
+    packed = torch.ops.mkldnn._reorder_linear_weight(a_GH.contiguous(), num_utterances)
     linear = torch.ops.mkldnn._linear_pointwise.default
+    return lambda y_BG, x_BH, out_BG: torch.add(y_BG, linear(x_BH, packed, None, "none", [], ""), out=out_BG)
 
-    def add(y_2BG: Tensor, x_2BH: Tensor) -> Tensor:
-        for y_BG, x_BH, a_GH in zip(y_2BG.unbind(), x_2BH.unbind(), packed):
-            y_BG.add_(linear(x_BH, a_GH, None, "none", [], ""))
-        return y_2BG
 
-    return add
+def linear(x_NH: Tensor, a_GH: Tensor, bias_G: Tensor | None) -> Tensor:
+    """x A^T + bias, as torch's: float32 through oneDNN, a quarter faster than the library that torch takes for it."""
+    if not packs(a_GH) or x_NH.dtype != torch.float32 or torch.is_autocast_enabled(x_NH.device.type):
+        return F.linear(x_NH, a_GH, bias_G)
+    return _Linear.apply(x_NH, a_GH, bias_G)
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x_NH, a_GH, bias_G):
+        ctx.save_for_backward(x_NH, a_GH)
+        return _packed_product(x_NH, a_GH, bias_G)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy_NG):
+        x_NH, a_GH = ctx.saved_tensors
+        needs_x, _, needs_bias = ctx.needs_input_grad
+        flat_NG = dy_NG.flatten(0, -2)
+        return (
+            _packed_product(dy_NG, a_GH.mT, None) if needs_x else None,
+            flat_NG.mT @ x_NH.flatten(0, -2),
+            flat_NG.sum(0) if needs_bias else None,
+        )
+
+
+def _packed_product(x_NH: Tensor, a_GH: Tensor, bias_G: Tensor | None) -> Tensor:
+    packed = torch.ops.mkldnn._reorder_linear_weight(a_GH.contiguous(), x_NH.numel() // x_NH.shape[-1])
+    return torch.ops.mkldnn._linear_pointwise.default(x_NH.contiguous(), packed, bias_G, "none", [], "")

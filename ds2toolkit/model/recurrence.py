@@ -1,13 +1,16 @@
 """Recurrent layers: W shared by both directions, norm on W x alone, directions summed (DS2, sections 3.1 and 3.2)."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from ds2toolkit.config import ModelConfig
+from ds2toolkit.model import cuda
 from ds2toolkit.model.gru import GRU
 from ds2toolkit.model.lstm import FORGET, LSTM
 from ds2toolkit.model.norm import SequenceWiseNorm, frame_mask
-from ds2toolkit.model.product import packs
+from ds2toolkit.model.product import linear
 from ds2toolkit.model.rnn import RNN
 
 CELLS = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
@@ -40,9 +43,9 @@ class RecurrentLayer(nn.Module):
 
     def forward(self, x_SBD: Tensor, num_out_B: Tensor) -> Tensor:
         """x_SBD: finite in padded frames. Returns hidden_SBH, zero in padded frames."""
-        wx_SBG = self.input(x_SBD)
+        wx_SBG = linear(x_SBD, self.input.weight, self.input.bias)
         if self.norm is not None:
-            wx_SBG = self.norm(wx_SBG, frame_mask(num_out_B, len(x_SBD)).T[:, :, None])
+            wx_SBG = self.norm(wx_SBG, _mask(num_out_B, wx_SBG))
         return recur(self.cell, wx_SBG, self.u_2HH, num_out_B, self.clip)
 
 
@@ -53,10 +56,11 @@ def recur(cell: str, wx_TBG: Tensor, u_2GH: Tensor, num_frames_B: Tensor, clip: 
     G: the cell's gates, one after the other, H each. wx_TBG: any finite values in padding, where its gradient is zero.
     States and products have the type of wx. Raises ValueError when a length is out of range.
     """
-    mask_TB1 = frame_mask(num_frames_B, len(wx_TBG)).T[:, :, None].to(wx_TBG.dtype)
-    cell, u_2GH = CELLS[cell], u_2GH.to(wx_TBG.dtype)
-    if len(u_2GH) == 1 or not packs(u_2GH):
-        return cell.apply(wx_TBG, u_2GH, mask_TB1, clip)
-    # Large matrices that took turns would push each other out of the cache.
-    forward_TBH = cell.apply(wx_TBG, u_2GH[:1], mask_TB1, clip)
-    return forward_TBH + cell.apply(wx_TBG.flip(0), u_2GH[1:], mask_TB1.flip(0), clip).flip(0)
+    recurrence = CELLS[cell].apply if wx_TBG.is_cpu else partial(cuda.recur, cell)
+    mask_TB1 = _mask(num_frames_B, wx_TBG).to(wx_TBG.dtype)
+    return recurrence(wx_TBG.contiguous(), u_2GH.to(wx_TBG.dtype), mask_TB1, clip)
+
+
+def _mask(num_frames_B: Tensor, like_TBH: Tensor) -> Tensor:
+    mask_BT = frame_mask(num_frames_B, len(like_TBH))
+    return mask_BT.T[:, :, None].to(like_TBH.device, non_blocking=True)

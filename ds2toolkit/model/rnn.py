@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ds2toolkit.model.product import adder
-from ds2toolkit.model.ways import Padding, both_ways, sum_ways, weight_gradient
+from ds2toolkit.model.ways import Way, each, total, ways, weight_gradient
 
 
 class RNN(torch.autograd.Function):
@@ -15,40 +15,42 @@ class RNN(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, wx_TBH, u_2HH, mask_TB1, clip):
-        states_K2BH = both_ways(wx_TBH, len(u_2HH), first=1)
+        ctx.clip, ctx.ways = clip, ways(mask_TB1, len(u_2HH))
         with torch.autocast(wx_TBH.device.type, enabled=False):
-            _run(states_K2BH, u_2HH, Padding(mask_TB1, len(u_2HH)), clip)
-        ctx.save_for_backward(states_K2BH, u_2HH)
-        ctx.clip = clip
-        return sum_ways(states_K2BH[1:])
+            states = each(lambda way, u_HH: _run(way, u_HH, wx_TBH, clip), ctx.ways, u_2HH)
+            ctx.save_for_backward(u_2HH, *states)
+            return total([way.after(states_KBH) for way, states_KBH in zip(ctx.ways, states)])
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dh_TBH):
-        states_K2BH, u_2HH = ctx.saved_tensors
-        dz_T2BH = both_ways(dh_TBH, len(u_2HH))
+        u_2HH, *states = ctx.saved_tensors
+        dh_TBH = dh_TBH.contiguous()
         with torch.autocast(dh_TBH.device.type, enabled=False):
-            _run_back(dz_T2BH, states_K2BH, u_2HH, ctx.clip)
-            du_2HH = weight_gradient(dz_T2BH, states_K2BH[:-1])
-        return sum_ways(dz_T2BH), du_2HH, None, None
+            results = each(lambda *of_way: _run_back(*of_way, dh_TBH, ctx.clip), ctx.ways, u_2HH, states)
+            dz, du = zip(*results)
+            return total(dz), torch.stack(du), None, None
 
 
-def _run(states_K2BH: Tensor, u_2HH: Tensor, padding: Padding, clip: float) -> None:
-    """Turn wx into states, in place."""
-    add, states = adder(u_2HH, states_K2BH.shape[2]), states_K2BH.unbind()
-    for k, (before, after) in enumerate(zip(states, states[1:])):
-        add(after, before).clamp_(0.0, clip)
-        padding.zero(k, after)
+def _run(way: Way, u_HH: Tensor, wx_TBH: Tensor, clip: float) -> Tensor:
+    """Returns states_KBH, zero in padding."""
+    states_KBH, add = way.room(wx_TBH), adder(u_HH, wx_TBH.shape[1])
+    for mask, wx, before, after in way.steps(wx_TBH, way.before(states_KBH), way.after(states_KBH)):
+        add(wx, before, after).clamp_(0.0, clip)
+        if mask is not None:
+            after.mul_(mask)
+    return states_KBH
 
 
-def _run_back(dz_T2BH: Tensor, states_K2BH: Tensor, u_2HH: Tensor, clip: float) -> None:
-    """Turn dL/dh into dL/dz (z: what the clipped ReLU is given), in place, last step first.
+def _run_back(way: Way, u_HH: Tensor, states_KBH: Tensor, dh_TBH: Tensor, clip: float) -> tuple[Tensor, Tensor]:
+    """Returns dL/dz (z: what the clipped ReLU is given) and dL/dU; last step first.
 
     The gate is shut where the state is 0, which it is in padded frames: no mask is needed.
     """
     hardtanh_backward = torch.ops.aten.hardtanh_backward.grad_input
-    steps, states, add = dz_T2BH.unbind(), states_K2BH.unbind(), adder(u_2HH.mT, dz_T2BH.shape[2])
-    for k in reversed(range(len(steps))):
-        if k + 1 < len(steps):
-            add(steps[k], steps[k + 1])
-        hardtanh_backward(steps[k], states[k + 1], 0.0, clip, grad_input=steps[k])
+    dz_TBH, add = torch.empty_like(dh_TBH), adder(u_HH.mT, dh_TBH.shape[1])
+    dz_after = torch.zeros_like(dh_TBH[0])
+    for _, dh, state, dz in reversed(way.steps(dh_TBH, way.after(states_KBH), dz_TBH)):
+        hardtanh_backward(add(dh, dz_after, dz), state, 0.0, clip, grad_input=dz)
+        dz_after = dz
+    return dz_TBH, weight_gradient(dz_TBH, way.before(states_KBH))

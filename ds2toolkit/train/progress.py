@@ -1,9 +1,14 @@
-"""What a person sees of a training run: a progress bar, a line an epoch, TensorBoard curves."""
+"""What a person sees of a training run: a progress bar, a line an epoch, a line a step on disk, TensorBoard curves."""
 
+import json
+import math
 import time
 from pathlib import Path
+from typing import TextIO
 
 from tqdm import tqdm
+
+from ds2toolkit.files import write_text
 
 
 class Progress:
@@ -13,6 +18,7 @@ class Progress:
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+        self.steps = steps_file(folder / "steps.jsonl", step)
         self.bar = tqdm(
             total=round(total_s),
             initial=round(done_s),
@@ -32,8 +38,11 @@ class Progress:
         self.bar.update(audio_s)
         speed = audio_s / max(now - self.since, 1e-9)
         self.since = now
-        for name, value in (("loss", loss), ("gradient_norm", norm), ("learning_rate", rate), ("audio_s_per_s", speed)):
+        line = {"loss": loss, "gradient_norm": norm, "learning_rate": rate}
+        for name, value in (line | {"audio_s_per_s": speed}).items():
             self.writer.add_scalar(f"train/{name}", value, step)
+        finite = {name: value if math.isfinite(value) else None for name, value in line.items()}  # JSON has no NaN
+        self.steps.write(json.dumps({"step": step, "epoch": epoch} | finite) + "\n")
 
     def epoch(self, step: int, line: dict[str, float]) -> None:
         self.dev = f"{line['dev_error_rate']:.1%}"
@@ -51,3 +60,18 @@ class Progress:
     def close(self) -> None:
         self.bar.close()
         self.writer.close()
+        self.steps.close()
+
+
+class Silence:
+    """What the other workers show of the run that the first one shows."""
+
+    def __init__(self, *_: object):
+        self.step = self.epoch = self.say = self.close = lambda *_: None
+
+
+def steps_file(path: Path, step: int) -> TextIO:
+    """steps.jsonl, to write on from a step: what a run that was killed wrote after its checkpoint is cut off."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    write_text(path, "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step))
+    return path.open("a", encoding="utf-8", buffering=1)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from lhotse.cut import Cut
 
+from ds2toolkit import workers
 from ds2toolkit.checkpoint import Recogniser
 from ds2toolkit.config import TrainConfig
 from ds2toolkit.data import cuts as cut_files
@@ -22,11 +23,23 @@ from ds2toolkit.text.vocabulary import Vocabulary
 from ds2toolkit.train.loop import Run
 
 
-def run(recipe: Recipe, conf: str | None, exp: str | None, restart: bool, settings: list[str]) -> None:
+def run(
+    recipe: Recipe,
+    conf: str | None,
+    exp: str | None,
+    restart: bool,
+    settings: list[str],
+    train_fraction: float | None = None,
+) -> None:
     torch.set_flush_denormal(True)  # fading gradients of the recurrence make fp32 steps 5 to 12 times slower
-    config = recipe.training(conf, settings)
-    folder = recipe.experiment(exp)
-    if restart:
+    if train_fraction is not None:
+        settings = [*settings, f"train_fraction={train_fraction}"]
+    with workers.together():
+        train(recipe, recipe.training(conf, settings), recipe.experiment(exp), restart)
+
+
+def train(recipe: Recipe, config: TrainConfig, folder: Path, restart: bool) -> None:
+    if restart and not workers.rank():
         shutil.rmtree(folder, ignore_errors=True)
     recogniser = new_recogniser(recipe, config)
     training = Run(
@@ -61,7 +74,10 @@ def utterances(recipe: Recipe, recogniser: Recogniser, splits: tuple[str, ...], 
     settings = recogniser.vocabulary, recogniser.features, recogniser.stats
     if not training:
         return Utterances(cuts, *settings)
-    cuts = cuts.take(fraction(len(cuts), recogniser.training))
+    whole, cuts = cuts, cuts.take(fraction(len(cuts), recogniser.training))
+    if len(cuts) < len(whole):
+        hours, all_hours = (part.durations_s.sum() / 3600 for part in (cuts, whole))
+        print(f"training on {len(cuts):,d} of {len(whole):,d} utterances, {hours:.2f} of {all_hours:.2f} hours")
     fits = fitting(recogniser, cuts)
     if len(fits) < len(cuts):
         print(f"left out {len(cuts) - len(fits)} training utterances too short for their transcripts")
@@ -111,4 +127,5 @@ def describe(run: Run) -> None:
         f"{num_parameters:,d} parameters; {len(run.train):,d} training utterances, "
         f"{run.durations_s.sum() / 3600:.2f} hours; {len(run.dev):,d} dev utterances; "
         f"{run.config.num_epochs} epochs, {run.config.precision} on {run.device.type}"
+        + (f", {workers.count()} workers" if workers.count() > 1 else "")
     )
