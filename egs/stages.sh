@@ -80,8 +80,8 @@ options_of() {
     train) [ -z "$conf" ] || printf '%s\n' --conf "$conf" ;;
   esac
   case $1 in download) [ -z "$size" ] || printf '%s\n' --size "$size" ;; esac
-  case $1 in prepare|features) [ -z "$nj" ] || printf '%s\n' --nj "$nj" ;; esac
-  case $1 in train|decode|score) [ -z "$exp" ] || printf '%s\n' --exp "$exp" ;; esac
+  case $1 in prepare|features|tune|decode) [ -z "$nj" ] || printf '%s\n' --nj "$nj" ;; esac
+  case $1 in train|tune|decode|score) [ -z "$exp" ] || printf '%s\n' --exp "$exp" ;; esac
   case $1 in decode|score) [ -z "${model-}" ] || printf '%s\n' --model "$model" ;; esac
 }
 

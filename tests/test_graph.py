@@ -13,7 +13,9 @@ import pytest
 from ds2toolkit.config import SearchConfig
 from ds2toolkit.decode import fsts
 from ds2toolkit.decode.arcs import read_arcs, to_fst
+from ds2toolkit.decode.backoff import END, BackOffModel
 from ds2toolkit.decode.graph import Graph, compile_graph
+from ds2toolkit.decode.graph_size import announced, graph_arcs
 from ds2toolkit.decode.kaldi_decoder import KaldiDecoder
 from ds2toolkit.errors import DataError, UserError
 from ds2toolkit.text.lexicon import Lexicon
@@ -355,10 +357,67 @@ def test_a_missing_or_damaged_graph_names_its_stage(parts, tmp_path):
         Graph.load(graph.folder)
     graph.fst.write_bytes(whole)
     meta = graph.folder / "meta.json"
-    for content in ("{", "{}", json.dumps([1])):
+    for content in ("{", "{}", json.dumps([1]), json.dumps({"bytes": 5})):
         meta.write_text(content, encoding="utf-8")
         with pytest.raises(DataError, match="ds2 graph"):
             Graph.load(graph.folder)
+
+
+def test_a_graph_that_k2_could_not_index_is_refused_before_it_is_begun(parts):
+    """The head of the file announces an unpruned model; nothing behind it is read."""
+    tokens, lexicon, arpa, folder = parts
+    arpa.write_text(
+        "\\data\\\nngram 1=200003\nngram 2=38229161\nngram 3=49712290\n\n\\1-grams:\n-1\ta\n\\end\\\n", encoding="utf-8"
+    )
+    with pytest.raises(UserError, match=r"49,712,290 3-grams.*32-bit.*134,217,728[.]\n.*prune:.*ds2 lm.*rescore"):
+        compile_graph(tokens, lexicon, arpa, folder)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_the_size_of_a_graph_is_known_within_a_small_factor(tmp_path, order):
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefgh"), rng.integers(2, 8))) for _ in range(80)]
+    text = [list(rng.choice(words, 8, p=(weights := 1 / np.arange(1, 81)) / weights.sum())) for _ in range(400)]
+    vocabulary = Vocabulary.english_characters()
+    lexicon, _ = Lexicon.from_words({word for sentence in text for word in sentence}, vocabulary, "english")
+    write_arpa(estimate(text, order), tmp_path / "lm.arpa")
+    estimated = graph_arcs(announced(tmp_path / "lm.arpa"), lexicon)
+    num_arcs = compile_graph(vocabulary.tokens, lexicon, tmp_path / "lm.arpa", tmp_path / "graph").meta["num_k2_arcs"]
+    assert num_arcs / 3 < estimated < 3 * num_arcs
+
+
+def test_a_larger_model_is_kept_with_the_graph_and_followed_exactly(parts):
+    tokens, lexicon, arpa, folder = parts
+    text = [line.split() for line in TEXTS["english"][1]]
+    larger = estimate([words for words in text if "ban" not in words], 3)
+    write_arpa(larger, folder.with_name("larger.arpa"))
+    graph = compile_graph(tokens, lexicon, arpa, folder, folder.with_name("larger.arpa"))
+    assert Graph.load(folder) == graph and graph.k2_files[-1] == graph.larger_lm
+    assert graph.meta["num_words_outside_rescoring_lm"] == 1
+    model = BackOffModel(graph.larger_lm)
+    sentences = list(itertools.product(range(1, len(graph.words)), repeat=3))
+    histories, total = np.full(len(sentences), model.start), np.zeros(len(sentences))
+    for words in (*np.array(sentences).T, np.full(len(sentences), END)):
+        histories, log_probs = model.follow(histories, words)
+        total += log_probs
+    for numbers, score in zip(sentences, total, strict=True):
+        words = (BOS, *graph.spell(numbers), EOS)
+        known = "ban" not in words
+        exact = sum(larger.log10_prob(word, words[:n]) for n, word in enumerate(words[1:], 1)) if known else -math.inf
+        assert score == pytest.approx(exact * math.log(10), abs=1e-4)
+    graph.larger_lm.write_bytes(b"cut off")
+    with pytest.raises(DataError, match="damaged"):
+        Graph.load(folder)
+
+
+def test_a_damaged_larger_model_leaves_no_graph(parts):
+    tokens, lexicon, arpa, folder = parts
+    larger = folder.with_name("larger.arpa")
+    larger.write_bytes(arpa.read_bytes()[:-40])
+    with pytest.raises(DataError, match="larger.arpa"):
+        compile_graph(tokens, lexicon, arpa, folder, larger)
+    assert not folder.exists()
 
 
 def test_kaldi_decoder_says_when_no_final_state_was_reached(parts):

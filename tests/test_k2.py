@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import AuthenticationError, Client
 from pathlib import Path
@@ -22,12 +23,14 @@ import numpy as np
 import pytest
 
 from ds2toolkit.config import SearchConfig
-from ds2toolkit.decode import fsts, k2_decoder, k2_worker
+from ds2toolkit.decode import fsts, k2_process, k2_worker
 from ds2toolkit.decode.graph import compile_graph
-from ds2toolkit.decode.k2_decoder import Beams
-from ds2toolkit.decode.k2_worker import K2Search, K2Worker, k2_available, open_k2
+from ds2toolkit.decode.align import align
+from ds2toolkit.decode.k2_search import K2Search
+from ds2toolkit.decode.k2_worker import K2Worker, k2_available, open_k2
 from ds2toolkit.decode.kaldi_decoder import KaldiDecoder
-from ds2toolkit.errors import UserError
+from ds2toolkit.decode.paths import Beams, BestPath
+from ds2toolkit.errors import DataError, UserError
 from ds2toolkit.text.lexicon import Lexicon
 from ds2toolkit.text.ngram import estimate, write_arpa
 from ds2toolkit.text.vocabulary import Vocabulary
@@ -152,32 +155,32 @@ def test_the_decoder_runs_in_the_process_that_has_k2(graph, tmp_path):
     for number, log_probs_SV in enumerate(log_probs):
         np.save(tmp_path / f"{number}.npy", log_probs_SV)
     script = (
-        "import json, sys; sys.path.insert(0, sys.argv[1]); import numpy as np, k2_decoder\n"
-        "decoder = k2_decoder.K2Decoder(sys.argv[2], sys.argv[3])\n"
+        "import json, sys; sys.path.insert(0, sys.argv[1]); import numpy as np, k2_process\n"
+        "k2_process.find_ds2toolkit(); from ds2toolkit.decode.k2_decoder import K2Decoder\n"
+        "decoder = K2Decoder(sys.argv[2], sys.argv[3])\n"
         f"log_probs = [np.load(sys.argv[4] + f'/{{number}}.npy') for number in range({len(log_probs)})]\n"
-        "print(json.dumps(decoder.decode(log_probs, k2_decoder.Beams(100.0, 50.0, 0, 10000))))\n"
-        "assert 'ds2toolkit' not in sys.modules"
+        "print(json.dumps(decoder.decode(log_probs, (100.0, 50.0, 0, 10000))))"
     )
-    here = Path(k2_decoder.__file__).parent
-    shutil.copy(here / "k2_decoder.py", tmp_path)
-    command = [PYTHON, "-I", "-c", script, tmp_path, graph.k2_arcs, graph.k2_words, tmp_path]
+    here = Path(k2_process.__file__).parent
+    command = [PYTHON, "-I", "-c", script, here, graph.k2_arcs, graph.k2_words, tmp_path]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    paths = [
-        k2_decoder.BestPath(tuple(words), score, final) for words, score, final in json.loads(done.stdout)
-    ]
+    paths = [BestPath(tuple(words), score, final) for words, score, final in json.loads(done.stdout)]
     assert_same(paths, KaldiDecoder(graph).decode(log_probs, WIDE))
 
 
-def test_the_worker_file_needs_nothing_but_k2_torch_and_numpy():
-    tree = ast.parse(Path(k2_decoder.__file__).read_text(encoding="utf-8"))
-    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) == {
-        "k2",
-        "torch",
-        "numpy",
-    }
+def test_what_the_worker_loads_needs_nothing_but_k2_torch_and_numpy():
+    folder, seen, left = Path(k2_process.__file__).parent, set(), ["k2_process"]
+    while left:
+        seen.add(name := left.pop())
+        tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
+        names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        ours = {name for name in names if name.startswith("ds2toolkit")}
+        assert all(name.startswith("ds2toolkit.decode.") for name in ours), name
+        assert {name.partition(".")[0] for name in names - ours} - set(sys.stdlib_module_names) <= {"k2", "torch", "numpy"}
+        left += {name.rpartition(".")[2] for name in ours} - seen
+    assert seen == {"k2_process", "k2_decoder", "lattice", "backoff", "paths"}
 
 
 def is_running(pid):
@@ -222,63 +225,105 @@ def test_a_dead_worker_is_reported_with_its_last_words(graph, own):
     damaged = graph.folder.with_name("damaged")
     shutil.copytree(graph.folder, damaged)
     (damaged / "k2_arcs.npy").write_bytes(graph.k2_arcs.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"(?s)exit code 1; its last words: ValueError: EOF"):
+    with pytest.raises(UserError, match=r"(?s)exit code 1; its last words: ValueError: "):
         K2Worker(type(graph)(damaged, graph.tokens, graph.words, {}), PYTHON)
 
 
 @needs_k2
-def test_a_worker_killed_for_memory_is_started_again_with_tighter_beams(graph, own, caplog):
+@pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_worker_that_died_of_a_large_batch_is_started_again_and_given_halves(graph, own, caplog, death):
     log_probs = utterances(graph, 6)
     first = own.engine.process.pid
-    own.engine.process.send_signal(signal.SIGKILL)
+    own.engine.process.send_signal(death)
     with caplog.at_level(logging.WARNING):
         paths = own.decode(log_probs, WIDE)
     assert own.engine.process.pid != first
-    assert (
-        "SIGKILL" in caplog.text
-        and "tighter beams: search_beam 50, output_beam 25, max_active 5000" in caplog.text
-    )
+    assert death.name in caplog.text and "a batch of 6 utterances" in caplog.text and "in halves" in caplog.text
     assert_same(paths, KaldiDecoder(graph).decode(log_probs, WIDE))
 
 
-@needs_k2
-def test_a_batch_that_needs_too_much_memory_is_decoded_with_tighter_beams(graph, own, caplog):
-    """k2 makes room for max_active states in advance; the limit leaves it half a gigabyte."""
-    log_probs = utterances(graph, 60)
-    own.decode(log_probs[:2], WIDE)
+@pytest.fixture
+def little_memory(own):
+    """Half a gigabyte more than the worker has; k2 makes room for max_active states an utterance in advance."""
+    own.decode(utterances(own.graph, 3), WIDE)
     pid = own.engine.process.pid
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     limit = int(status["VmSize"].split()[0]) * 1024 + 2**29
     resource.prlimit(pid, resource.RLIMIT_AS, (limit, limit))
+    return own
+
+
+@needs_k2
+def test_a_batch_that_needs_too_much_memory_is_decoded_in_halves(graph, little_memory, caplog):
+    log_probs = utterances(graph, 60)
     with caplog.at_level(logging.WARNING):
-        paths = own.decode(
-            log_probs, SearchConfig(search_beam=400.0, output_beam=200.0, min_active=0, max_active=400000)
-        )
+        paths = little_memory.decode(log_probs, replace(WIDE, max_active=400_000))
     assert "k2 ran out of memory on a batch of 60 utterances" in caplog.text
-    assert "tighter beams: search_beam 200, output_beam 100, max_active 200000" in caplog.text
+    assert "tighter beams" not in caplog.text
     assert_same(paths, KaldiDecoder(graph).decode(log_probs, WIDE))
 
 
-def test_memory_that_never_suffices_is_the_users_to_mend(graph, caplog):
-    class Hungry:
+@needs_k2
+def test_an_utterance_that_needs_too_much_memory_alone_is_decoded_with_tighter_beams(graph, little_memory, caplog):
+    log_probs = utterances(graph, 2)[1:]
+    large = SearchConfig(search_beam=400.0, output_beam=200.0, min_active=0, max_active=40_000_000)
+    with caplog.at_level(logging.WARNING):
+        paths = little_memory.decode(log_probs, large)
+    assert "tighter beams: search_beam 200, output_beam 100, max_active 20000000" in caplog.text
+    assert_same(paths, KaldiDecoder(graph).decode(log_probs, WIDE))
+
+
+def hungry(most):
+    """An engine that has room for so many frames; it stands in for no search that these tests look at."""
+
+    class Engine:
         tried = []
 
         def decode(self, log_probs, beams):
-            self.tried.append(beams)
-            raise MemoryError("out of memory")
+            self.tried.append((len(log_probs), beams))
+            if sum(map(len, log_probs)) > most:
+                raise MemoryError("out of memory")
+            return [BestPath((), float(len(log_probs_SV)), True) for log_probs_SV in log_probs]
 
-    with pytest.raises(UserError, match="smaller batches"):
-        K2Search(graph, Hungry()).decode(utterances(graph, 2), WIDE)
-    assert (
-        Hungry.tried[:2] == [Beams(100.0, 50.0, 0, 10000), Beams(50.0, 25.0, 0, 5000)]
-        and len(Hungry.tried) == 5
-    )
+        nbest = rescore = align = None
+
+    return Engine()
+
+
+def test_halves_are_put_together_in_order(graph):
+    engine, log_probs = hungry(100), utterances(graph, 13)
+    found = K2Search(graph, engine).decode(log_probs, WIDE)
+    assert [path.score for path in found] == [len(log_probs_SV) for log_probs_SV in log_probs]
+    assert engine.tried[0][0] == 13 and {beams for _, beams in engine.tried} == {Beams(100.0, 50.0, 0, 10000)}
+
+
+def test_memory_that_never_suffices_is_the_users_to_mend(graph):
+    engine = hungry(0)
+    with pytest.raises(UserError, match="more memory"):
+        K2Search(graph, engine).decode(utterances(graph, 3)[1:], WIDE)
+    assert engine.tried[:3] == [(2, Beams(100.0, 50.0, 0, 10000)), (1, Beams(100.0, 50.0, 0, 10000)), (1, Beams(50.0, 25.0, 0, 5000))]
+    assert len(engine.tried) == 6
+
+
+@needs_k2
+def test_k2_aligns_as_our_own_viterbi_does(graph, shared):
+    rng = np.random.default_rng(0)
+    log_probs = utterances(graph, 40)[1:]
+    targets = [rng.integers(1, len(ENGLISH), rng.integers(0, 1 + len(one) // 2)).tolist() for one in log_probs]
+    for one, wanted, found in zip(log_probs, targets, shared.align(log_probs, targets), strict=True):
+        ours = align(one, wanted)
+        assert found.score == pytest.approx(ours.score, abs=1e-3)
+        tokens = [wanted[position] if position >= 0 else 0 for position in found.position_S]
+        assert one.astype(np.float64)[range(len(one)), tokens].sum() == pytest.approx(ours.score, abs=1e-3)
+        assert len(found.spans) == len(wanted)
+    with pytest.raises(DataError, match="2 frames cannot say 2 tokens, which need 3"):
+        shared.align([log_probs[0], np.zeros((2, 5))], [[], [2, 2]])
 
 
 @needs_k2
 def test_a_connection_without_the_key_is_refused_and_the_right_one_still_comes_in(graph, tmp_path):
     address, key = str(tmp_path / "socket"), secrets.token_bytes(32)
-    command = [PYTHON, "-I", k2_decoder.__file__, address, graph.k2_arcs, graph.k2_words]
+    command = [PYTHON, "-I", k2_process.__file__, address, graph.k2_arcs, graph.k2_words]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **pipes) as worker:
         worker.stdin.write(key.hex() + "\n")
@@ -287,10 +332,10 @@ def test_a_connection_without_the_key_is_refused_and_the_right_one_still_comes_i
         with pytest.raises(AuthenticationError):
             Client(address, family="AF_UNIX", authkey=b"wrong")
         with Client(address, family="AF_UNIX", authkey=key) as connection:
-            assert k2_decoder.receive(connection)[0]["socket"] == "removed" and not Path(address).exists()
-            k2_decoder.send(connection, {"beams": [20.0, 8.0, 30, 10000]}, utterances(graph, 2))
-            header, _ = k2_decoder.receive(connection)
-            assert len(header["paths"]) == 2
+            assert k2_process.receive(connection)[0]["socket"] == "removed" and not Path(address).exists()
+            k2_process.send(connection, {"method": "decode", "arguments": [[20.0, 8.0, 30, 10000]]}, utterances(graph, 2))
+            header, _ = k2_process.receive(connection)
+            assert len(header["found"]) == 2
         _, said = worker.communicate(timeout=10)
     assert worker.returncode == 0 and "refused a connection without the key" in said
 
@@ -317,12 +362,12 @@ def test_messages_arrive_as_they_were_sent():
         np.zeros((0, 3), np.float32),
         np.ones((1, 3), np.float32),
     ]
-    k2_decoder.send(ours, {"beams": [1.5, -math.inf]}, arrays)
-    header, back = k2_decoder.receive(theirs)
+    k2_process.send(ours, {"beams": [1.5, -math.inf]}, arrays)
+    header, back = k2_process.receive(theirs)
     assert header["beams"] == [1.5, -math.inf]
     assert len(back) == 3 and all(np.array_equal(a, b) for a, b in zip(arrays, back, strict=True))
-    k2_decoder.send(ours, {})
-    assert k2_decoder.receive(theirs)[1] == []
+    k2_process.send(ours, {})
+    assert k2_process.receive(theirs)[1] == []
     ours.close()
     with pytest.raises(EOFError):
-        k2_decoder.receive(theirs)
+        k2_process.receive(theirs)

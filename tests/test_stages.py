@@ -24,10 +24,10 @@ from ds2toolkit.score.align import ErrorCounts, count_errors
 ROOT = Path(__file__).parent.parent
 SIZES = {"train-clean-100": 24, "dev-clean": 6, "test-clean": 6, "test-other": 6}
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-VERBS = ["prepare", "features", "lang", "lm", "graph", "train", "decode", "score"]
+VERBS = ["prepare", "features", "lang", "lm", "graph", "train", "tune", "decode", "score"]
 PRODUCTS = [
     "data/*/cuts.jsonl.gz", "data/report.txt", "data/stats.json", "data/lang/tokens.txt", "data/lang/G.arpa",
-    "data/lang/lexicon.txt", "data/lang/graph/HLG.fst", "exp/ds2/decode/*/hyps-*.jsonl", "exp/ds2/score/*",
+    "data/lang/lexicon.txt", "data/lang/graph/HLG.fst", "exp/ds2/decode/*/hyps-*.jsonl", "exp/ds2/search.json", "exp/ds2/score/*",
 ]  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def finished(recipe) -> subprocess.CompletedProcess:
 
 
 def test_one_run_goes_from_audio_to_a_table(recipe, finished):
-    methods = {"greedy", "kaldi"} | ({"k2"} if k2_available() else set())
+    methods = {"greedy", "beam", "kaldi"} | ({"k2"} if k2_available() else set())
     for word in ("test-clean", "test-other", "WER", "CER", *methods):
         assert word in finished.stdout
     scores = json.loads((recipe / "toy/exp/ds2/score/score.json").read_text(encoding="utf-8"))["scores"]
@@ -125,7 +125,7 @@ def ended(recipe: Path, number: int, end: signal.Signals, after_s: float) -> tup
     return child.returncode, errors
 
 
-@pytest.mark.parametrize(("stage", "num_kb"), [("2", 4), ("6", 20), ("7", 1)])
+@pytest.mark.parametrize(("stage", "num_kb"), [("2", 4), ("6", 20), ("7", 1), ("8", 1)])
 def test_no_room_is_one_line_and_leaves_nothing_half_written(recipe, finished, stage, num_kb):
     """A limit on the size of files stands for a full disk: the system refuses to write on."""
     settings = ["--toy", "--conf", "tiny", "--exp", "full", "--stage", stage, "--stop-stage", stage]
@@ -149,10 +149,10 @@ def test_no_room_is_one_line_and_leaves_nothing_half_written(recipe, finished, s
 
 def test_without_k2_the_graph_is_searched_all_the_same(recipe, finished):
     environment = {**ENVIRONMENT, "DS2_K2_ENV": "/nonexistent"}
-    run = run_sh(recipe, "--stage", "7", environment=environment)
+    run = run_sh(recipe, "--stage", "8", environment=environment)
     assert run.returncode == 0, run.stderr
     assert "kaldi" in run.stdout and ("make k2" in run.stdout or find_spec("k2"))
-    assert run_sh(recipe, "--stage", "7").returncode == 0
+    assert run_sh(recipe, "--stage", "8").returncode == 0
 
 
 def test_the_model_of_another_recipe_brings_its_features_and_its_graph(recipe, finished):
@@ -171,7 +171,7 @@ def test_the_model_of_another_recipe_brings_its_features_and_its_graph(recipe, f
     scores = other / "toy/exp/librispeech-toy-ds2/score/score.json"
     assert len(json.loads(scores.read_text(encoding="utf-8"))["scores"]) > 4
     (other / "recipe.yaml").write_text(facts.replace("unit: word", "unit: character"), encoding="utf-8")
-    run = run_sh(other, "--stage", "7", "--model", "../librispeech/toy/exp/ds2")
+    run = run_sh(other, "--stage", "8", "--model", "../librispeech/toy/exp/ds2")
     assert run.returncode == 2 and "english by word" in run.stderr
 
 
@@ -194,7 +194,7 @@ def test_a_graph_of_other_tokens_is_refused(recipe, finished):
     text = meta.read_text(encoding="utf-8")
     meta.write_text(re.sub(r"^a ", "A ", text, flags=re.MULTILINE), encoding="utf-8")
     try:
-        run = run_sh(recipe, "--stage", "7", "--stop-stage", "7")
+        run = run_sh(recipe, "--stage", "8", "--stop-stage", "8")
     finally:
         meta.write_text(text, encoding="utf-8")
     assert run.returncode == 2 and "other tokens" in run.stderr and "Traceback" not in run.stderr

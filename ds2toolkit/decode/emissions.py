@@ -25,7 +25,7 @@ def emissions(recogniser: Recogniser, utterances: Utterances, title: str) -> Ite
     bar = tqdm(total=len(utterances), desc=title, unit="utt", dynamic_ncols=True, leave=False, disable=None)
     with bar:
         for batch in DataLoader(utterances, batch_sampler=batches, collate_fn=Batch.of):
-            log_probs_BSV, num_out_B = model(batch.feats_BTF.to(device), batch.num_frames_B.to(device))
+            log_probs_BSV, num_out_B = model(batch.feats_BTF.to(device), batch.num_frames_B)
             for name, log_probs_SV, num_out in zip(batch.ids, log_probs_BSV.cpu(), num_out_B.tolist(), strict=True):
                 yield name, log_probs_SV[:num_out].numpy()
             bar.update(len(batch.ids))

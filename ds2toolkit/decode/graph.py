@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ds2toolkit.decode.graph_size import check_size
 from ds2toolkit.errors import DataError, UserError
 from ds2toolkit.files import whole_folder, write_json, write_text
 from ds2toolkit.text.arpa import BOS, EOS, UNK, arpa_entries
@@ -16,6 +17,7 @@ from ds2toolkit.text.vocabulary import SPACE_ON_DISK
 
 EPSILON, BACK_OFF, BEGIN = "<eps>", "#0", "#begin"
 FILES = ("HLG.fst", "k2_arcs.npy", "k2_words.npy", "words.txt", "tokens.txt")
+LARGER_LM = "larger_lm.npz"
 
 
 @dataclass(frozen=True)
@@ -43,21 +45,32 @@ class Graph:
     def k2_words(self) -> Path:
         return self.folder / "k2_words.npy"
 
+    @property
+    def larger_lm(self) -> Path | None:
+        """The larger language model that rescores, where the graph was compiled with one."""
+        return self.folder / LARGER_LM if LARGER_LM in self.meta.get("bytes", {}) else None
+
+    @property
+    def k2_files(self) -> list[Path]:
+        """What k2 needs of the graph."""
+        return [self.k2_arcs, self.k2_words] + [self.larger_lm] * bool(self.larger_lm)
+
     @classmethod
     def load(cls, folder: Path) -> "Graph":
         """Raises DataError when the folder is missing, damaged or of another version."""
         folder = Path(folder)
         try:
             meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-            sizes = {name: (folder / name).stat().st_size for name in FILES}
+            names = FILES + (LARGER_LM,) * (LARGER_LM in meta.get("bytes", {}))
+            sizes = {name: (folder / name).stat().st_size for name in names}
             rows = {name: _symbols(folder / f"{name}.txt") for name in ("tokens", "words")}
         except FileNotFoundError as error:
             raise DataError(
                 f"{error.filename} does not exist; `ds2 graph` compiles the decoding graph"
             ) from None
-        except (ValueError, IsADirectoryError):
+        except (ValueError, AttributeError, TypeError, IsADirectoryError):
             raise DataError(f"{folder} is not a decoding graph; `ds2 graph` compiles it again") from None
-        if not isinstance(meta, dict) or sizes != meta.get("bytes"):
+        if sizes != meta.get("bytes"):
             raise DataError(
                 f"{folder} is damaged (file sizes differ from meta.json); `ds2 graph` compiles it again"
             )
@@ -73,6 +86,14 @@ class Graph:
                 f"{self.folder} was compiled for other tokens than this checkpoint's"
                 f" ({_difference(self.tokens, tokens)}): compile it again with `ds2 graph`,"
                 " or decode with the checkpoint it was made for"
+            )
+
+    def check_larger_lm(self) -> None:
+        """Raise UserError when there is no larger language model to rescore with."""
+        if not self.larger_lm:
+            raise UserError(
+                f"{self.folder} has no larger language model to rescore with: name one in recipe.yaml,"
+                " as in lm: {rescore_order: 4}, then run `ds2 graph`"
             )
 
     def spell(self, word_ids: Sequence[int]) -> tuple[str, ...]:
@@ -101,15 +122,19 @@ def _difference(ours: Sequence[str], theirs: Sequence[str]) -> str:
     return f"only one side has {' '.join(map(repr, only[:5]))}" if only else "the same ones in another order"
 
 
-def compile_graph(tokens: Sequence[str], lexicon: Lexicon, arpa: Path, out_dir: Path) -> Graph:
+def compile_graph(
+    tokens: Sequence[str], lexicon: Lexicon, arpa: Path, out_dir: Path, rescoring_arpa: Path | None = None
+) -> Graph:
     """Compile H∘L∘G into a folder, which appears whole or not at all and replaces an older one.
 
     tokens: the network's, the blank first; where " " is one of them, it stands between words (and may begin
     or end an utterance), otherwise words follow one another directly. arpa may be gzipped. Only words that
     both the lexicon and the language model have can be decoded; `Graph.meta` counts the others. Raises
-    UserError when there are none, and DataError for a damaged ARPA file or a spelling outside the tokens.
+    UserError when there are none, or when the graph would be too large, and DataError for a damaged ARPA file or a
+    spelling outside the tokens. rescoring_arpa: a larger model, for k2 to rescore with.
     """
-    in_lm = {ngram[0] for ngram, _, _ in arpa_entries(arpa) if len(ngram) == 1} - {BOS, EOS, UNK}
+    check_size(arpa, lexicon)
+    in_lm = _words_of(arpa)
     words = [word for word in lexicon.words if word in in_lm]
     if not words:
         raise UserError(
@@ -118,21 +143,30 @@ def compile_graph(tokens: Sequence[str], lexicon: Lexicon, arpa: Path, out_dir: 
     spellings = _in_token_numbers(lexicon, words, tokens)
     space = tokens.index(" ") if " " in tokens else None
     with whole_folder(out_dir) as folder:
-        from ds2toolkit.decode import fsts
+        from ds2toolkit.decode import fsts, grammar
 
         num_marks = max(fsts.marks(spellings))
         _write_symbols(folder / "words.txt", [EPSILON, *words, BACK_OFF, BOS, EOS])
         marks = [f"#{number}" for number in range(1, num_marks + 1)]
         shown = [SPACE_ON_DISK if token == " " else token for token in tokens]
         _write_symbols(folder / "tokens.txt", [EPSILON, *shown, BACK_OFF, BEGIN, *marks])
-        grammar = fsts.grammar_fst(arpa, folder / "words.txt", folder)
-        meta = fsts.compose(spellings, len(tokens), space, grammar, folder)
+        first_pass = fsts.grammar_fst(arpa, folder / "words.txt", folder)
+        meta = fsts.compose(spellings, len(tokens), space, first_pass, folder)
         meta |= {"num_tokens": len(tokens), "num_words": len(words), "arpa_sha256": _sha256(arpa)}
         meta["num_lm_words_without_spelling"] = len(in_lm) - len(words)
         meta["num_lexicon_words_outside_lm"] = len(lexicon.words) - len(words)
-        meta["bytes"] = {name: (folder / name).stat().st_size for name in FILES}
+        if rescoring_arpa:
+            meta["num_words_outside_rescoring_lm"] = len(set(words) - _words_of(rescoring_arpa))
+            meta["rescoring_arpa_sha256"] = _sha256(rescoring_arpa)
+            meta["num_rescoring_ngrams"] = grammar.write(rescoring_arpa, folder, len(words), folder / LARGER_LM)
+        names = FILES + (LARGER_LM,) * bool(rescoring_arpa)
+        meta["bytes"] = {name: (folder / name).stat().st_size for name in names}
         write_json(folder / "meta.json", meta)
     return Graph.load(out_dir)
+
+
+def _words_of(arpa: Path) -> set[str]:
+    return {ngram[0] for ngram, _, _ in arpa_entries(arpa) if len(ngram) == 1} - {BOS, EOS, UNK}
 
 
 def _casing(lm_words: set[str], lexicon_words: set[str]) -> str:

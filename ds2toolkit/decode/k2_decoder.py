@@ -1,115 +1,162 @@
-"""Graph decoding with k2: in this process, or as a worker under another Python, which runs this very file.
+"""Search, n-best lists, rescoring and alignment with k2: in this process, or in a worker under another Python.
 
-Only k2, torch, numpy and the standard library are imported here: the worker's Python has no ds2toolkit.
+Beside k2, torch, numpy and the standard library only modules are imported here that need no others: the worker's
+Python has no more.
 """
 
-import ctypes
-import json
-import os
-import signal
-import sys
-from collections.abc import Sequence
-from multiprocessing.connection import AuthenticationError, Connection, Listener
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
-PR_SET_PDEATHSIG = 1
+from ds2toolkit.decode.backoff import BackOffModel
+from ds2toolkit.decode.lattice import Lattice, nbest, rescore
+from ds2toolkit.decode.paths import NOTHING, Beams, BestPath, Scales, ScoredPath
 
-
-class BestPath(NamedTuple):
-    """The best path of one utterance: numbers of its words, log-probability with the graph's, how it ended.
-
-    Where no final state was reached (a beam too narrow, or too few frames) the words are those of the best
-    path that read every frame; score is -inf where there is none at all.
-    """
-
-    word_ids: tuple[int, ...]
-    score: float
-    reached_final: bool
-
-
-class Beams(NamedTuple):
-    """What a search keeps: log-probability below the best (per frame, in the lattice), number of states."""
-
-    search_beam: float
-    output_beam: float
-    min_active: int
-    max_active: int
-
-    def tighter(self) -> "Beams":
-        """About half the memory."""
-        max_active = max(self.max_active // 2, 1)
-        return Beams(self.search_beam / 2, self.output_beam / 2, min(self.min_active, max_active), max_active)
+K2_FAILED = "Some bad things happened"  # all that k2 raises where one of its checks fails, as of a 32-bit index
+ALIGN_BEAM = 10.0  # of which an alignment needs only the best
 
 
 class K2Decoder:
-    """One graph in k2's memory; `decode` takes a batch at a time."""
+    """One graph in k2's memory; every method takes a batch of utterances, an array (S, V) of float32 each.
 
-    def __init__(self, arcs: Path, words: Path):
-        """arcs, words: k2_arcs.npy and k2_words.npy of a graph. Raises ImportError without a working k2."""
+    All raise MemoryError when the batch needs more than there is, or more than k2's 32-bit indices reach.
+    """
+
+    def __init__(self, arcs: Path, words: Path, model: Path | None = None):
+        """arcs, words, model: k2_arcs.npy, k2_words.npy and, to rescore, larger_lm.npz of a graph.
+
+        Raises ImportError without a working k2.
+        """
         import k2
         import torch
 
-        self.k2, self.torch = k2, torch
-        self.arcs = np.load(arcs, allow_pickle=False)
-        self.words = np.load(words, allow_pickle=False)
-        self.graph = self._fsa(self.arcs, self.words)
-        self.open_ended = None
+        self.k2, self.torch, self.model_file = k2, torch, model
+        self.arcs, self.words = (np.load(path, allow_pickle=False) for path in (arcs, words))
+        self.graphs: dict[tuple[bool, bool], Any] = {}
+        self._graph(open_ended=False, scored=False)
+
+    def close(self) -> None:
+        """There is nothing to end."""
 
     def decode(self, log_probs: Sequence[np.ndarray], beams: Beams) -> list[BestPath]:
-        """log_probs: an array (S, V) of float32 an utterance. One BestPath each, in their order.
+        """The best path of each utterance."""
+        found = self._search(self._shortest_paths, log_probs, beams, scored=False)
+        return [paths[0] if paths else NOTHING for paths in found]
 
-        Raises MemoryError when the batch needs more than there is.
+    def nbest(self, log_probs: Sequence[np.ndarray], beams: Beams, num_paths: int) -> list[list[ScoredPath]]:
+        """At most num_paths distinct word sequences an utterance, within the output beam, the best first; each with the
+        larger language model's score where there is one."""
+        _, beam, _, _ = beams
+
+        def read(lattice) -> list[list[ScoredPath]]:
+            return nbest(as_arrays(lattice), num_paths, beam, self.model)
+
+        return self._search(read, log_probs, beams, scored=True)
+
+    def rescore(
+        self, log_probs: Sequence[np.ndarray], beams: Beams, scales: Sequence[Scales]
+    ) -> list[list[ScoredPath]]:
+        """For each utterance the best path of its lattice under each pair of an LM scale and a rescoring scale."""
+        _, beam, _, _ = beams
+
+        def read(lattice) -> list[list[ScoredPath]]:
+            return rescore(as_arrays(lattice), self.model, scales, beam)
+
+        return self._search(read, log_probs, beams, scored=True)
+
+    def align(self, log_probs: Sequence[np.ndarray], targets: Sequence[Sequence[int]]) -> list[tuple[list[int], float]]:
+        """For each frame the position of the target that it says, or -1 for a blank; and the path's log-probability.
+
+        Each utterance must have the frames for its targets, and one at the least.
         """
-        paths = self._search(self.graph, log_probs, beams)
-        if open_ended := [number for number, path in enumerate(paths) if not path.reached_final]:
-            if self.open_ended is None:
-                self.open_ended = self._fsa(*_with_every_state_final(self.arcs, self.words))
-            again = self._search(self.open_ended, [log_probs[number] for number in open_ended], beams)
-            for number, path in zip(open_ended, again, strict=True):
-                paths[number] = path._replace(reached_final=False)
-        return paths
+        order = sorted(range(len(log_probs)), key=lambda number: -len(log_probs[number]))  # as k2 wants them
+        found = {}
+        with k2_memory():
+            graph = self.k2.arc_sort(self.k2.ctc_graph([list(targets[number]) for number in order]))
+            lattice = self.k2.intersect_dense(graph, self._dense([log_probs[number] for number in order]), ALIGN_BEAM)
+            best = self.k2.shortest_path(lattice, use_double_scores=True)
+            scores = best.get_tot_scores(use_double_scores=True, log_semiring=False).tolist()
+            labels, starts = (self._of_each(best, of) for of in (best.labels, best.aux_labels))
+        for number, said, new, score in zip(order, labels, starts, scores, strict=True):
+            position = np.cumsum(np.array(new) > 0) - 1
+            found[number] = (np.where(np.array(said) > 0, position, -1)[:-1].tolist(), score)
+        return [found[number] for number in range(len(log_probs))]
 
-    def _fsa(self, arcs: np.ndarray, words: np.ndarray):
-        fsa = self.k2.Fsa(self.torch.from_numpy(arcs))
-        fsa.aux_labels = self.torch.from_numpy(words)
-        return self.k2.create_fsa_vec([fsa])
+    def _search(self, read: Callable, log_probs: Sequence[np.ndarray], beams: Beams, scored: bool) -> list[list]:
+        """What `read` finds in each lattice; where it finds nothing, in one that may end in any state.
 
-    def _search(self, graph, log_probs: Sequence[np.ndarray], beams: Beams) -> list[BestPath]:
-        """The best path of each utterance; those without frames are not for k2."""
-        paths = [BestPath((), -np.inf, False)] * len(log_probs)
-        if heard := [number for number, log_probs_SV in enumerate(log_probs) if len(log_probs_SV)]:
-            try:
-                found = self._shortest_paths(graph, [log_probs[number] for number in heard], beams)
-            except RuntimeError as error:
-                if is_about_memory(str(error)):
-                    raise MemoryError(str(error).strip().splitlines()[-1]) from error
-                raise
-            for number, path in zip(heard, found, strict=True):
-                paths[number] = path
-        return paths
+        Nothing is found for an utterance without frames, which are not for k2.
+        """
+        found: list[list] = [[] for _ in log_probs]
+        for open_ended in (False, True):
+            left = [n for n, log_probs_SV in enumerate(log_probs) if len(log_probs_SV) and not found[n]]
+            if not left:
+                break
+            with k2_memory():
+                dense = self._dense([log_probs[number] for number in left])
+                graph, frame = self._graph(open_ended, scored), "frame" if scored else None
+                read_paths = read(self.k2.intersect_dense_pruned(graph, dense, *beams, frame_idx_name=frame))
+            for number, paths in zip(left, read_paths, strict=True):
+                found[number] = [path._replace(reached_final=not open_ended) for path in paths]
+        return found
 
-    def _shortest_paths(self, graph, log_probs: list[np.ndarray], beams: Beams) -> list[BestPath]:
+    def _graph(self, open_ended: bool, scored: bool):
+        """The graph, or one that may end in any state; where scored, each arc knows the language model's share."""
+        if (open_ended, scored) not in self.graphs:
+            arcs, words = with_every_state_final(self.arcs, self.words) if open_ended else (self.arcs, self.words)
+            fsa = self._fsa(arcs)
+            fsa.aux_labels = self.torch.from_numpy(words)
+            if scored:
+                fsa.lm = fsa.scores.clone()
+            self.graphs[open_ended, scored] = fsa
+        return self.graphs[open_ended, scored]
+
+    @cached_property
+    def model(self) -> BackOffModel | None:
+        """The larger language model, read when it is first asked for."""
+        return BackOffModel(self.model_file) if self.model_file else None
+
+    def _fsa(self, arcs: np.ndarray):
+        return self.k2.create_fsa_vec([self.k2.Fsa(self.torch.from_numpy(arcs))])
+
+    def _dense(self, log_probs: list[np.ndarray]):
         """The utterances stand behind one another in one array, so that none is padded."""
-        k2, torch = self.k2, self.torch
         num_frames = np.array([len(log_probs_SV) for log_probs_SV in log_probs])
-        first_frame = num_frames.cumsum() - num_frames
-        segments = torch.from_numpy(
-            np.stack([0 * num_frames, first_frame, num_frames], axis=1).astype(np.int32)
-        )
-        dense = k2.DenseFsaVec(torch.from_numpy(np.concatenate(log_probs))[None], segments)
-        lattice = k2.intersect_dense_pruned(graph, dense, *beams)
-        best = k2.shortest_path(lattice, use_double_scores=True)
+        segments = np.stack([0 * num_frames, num_frames.cumsum() - num_frames, num_frames], axis=1).astype(np.int32)
+        joined = self.torch.from_numpy(np.concatenate(log_probs))[None]
+        return self.k2.DenseFsaVec(joined, self.torch.from_numpy(segments))
+
+    def _of_each(self, fsas, of_arcs) -> list[list]:
+        """An attribute of arcs, as a list for each of the fsas."""
+        ends = fsas.arcs.shape().remove_axis(1).row_splits(1).tolist()
+        values = of_arcs.tolist()
+        return [values[first:last] for first, last in pairwise(ends)]
+
+    def _shortest_paths(self, lattice) -> list[list[BestPath]]:
+        best = self.k2.shortest_path(lattice, use_double_scores=True)
         scores = best.get_tot_scores(use_double_scores=True, log_semiring=False).tolist()
-        words = (
-            k2.RaggedTensor(best.arcs.shape().remove_axis(1), best.aux_labels).remove_values_leq(0).tolist()
-        )
-        return [BestPath(tuple(w), score, score > -np.inf) for w, score in zip(words, scores, strict=True)]
+        return [
+            [BestPath(tuple(word for word in words if word > 0), score, True)] if score > -np.inf else []
+            for words, score in zip(self._of_each(best, best.aux_labels), scores, strict=True)
+        ]
 
 
-def _with_every_state_final(arcs: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def as_arrays(lattice) -> Lattice:
+    """A batch of k2's lattices whose arcs know their frame and the language model's share."""
+    shape, arcs = lattice.arcs.shape(), lattice.arcs.values().numpy()
+    first_state, source = shape.row_splits(1).numpy().astype(np.int64), shape.row_ids(2).numpy().astype(np.int64)
+    target = arcs[:, 1] + first_state[shape.row_ids(1).numpy()[source]]
+    lm, score = (each.numpy().astype(np.float64) for each in (lattice.lm, lattice.scores))
+    first = np.where(np.diff(first_state) > 0, first_state[:-1], -1)
+    return Lattice(source, target, lattice.frame.numpy(), lattice.aux_labels.numpy(), score - lm, lm, first)
+
+
+def with_every_state_final(arcs: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The graph in which an utterance may end anywhere, at no cost."""
     end = arcs[:, 1].max()
     inner = arcs[:, 2] >= 0
@@ -122,70 +169,20 @@ def _with_every_state_final(arcs: np.ndarray, words: np.ndarray) -> tuple[np.nda
     return rows[order], np.concatenate([words[inner], np.full_like(states, -1)])[order]
 
 
+@contextmanager
+def k2_memory() -> Iterator[None]:
+    """A lack of memory, as torch or k2 tell it, is a MemoryError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if K2_FAILED in str(error):
+            raise MemoryError("one of k2's checks failed, as where 32 bits do not suffice") from error
+        if is_about_memory(str(error)):
+            raise MemoryError(str(error).strip().splitlines()[-1]) from error
+        raise
+
+
 def is_about_memory(message: str) -> bool:
     """Whether an error of torch or k2 says that memory ran out."""
     signs = ("out of memory", "not enough memory", "can't allocate", "bad_alloc", "Cannot allocate")
     return any(sign.lower() in message.lower() for sign in signs)
-
-
-def send(connection: Connection, header: dict, log_probs: Sequence[np.ndarray] = ()) -> None:
-    """A message: JSON, then the raw float32 of the arrays, whose shapes the JSON has. Nothing is pickled."""
-    header = header | {"shapes": [array.shape for array in log_probs], "dtype": "<f4"}
-    connection.send_bytes(json.dumps(header).encode())
-    connection.send_bytes(b"".join(array.astype("<f4").tobytes() for array in log_probs))
-
-
-def receive(connection: Connection) -> tuple[dict, list[np.ndarray]]:
-    """What `send` sent. Raises EOFError when the other side is gone."""
-    header = json.loads(connection.recv_bytes())
-    flat = np.frombuffer(bytearray(connection.recv_bytes()), dtype=header["dtype"])
-    sizes = [rows * columns for rows, columns in header["shapes"]]
-    parts = np.split(flat, np.cumsum(sizes)[:-1]) if sizes else []
-    return header, [part.reshape(shape) for part, shape in zip(parts, header["shapes"], strict=True)]
-
-
-def answer(decoder: K2Decoder, connection: Connection) -> None:
-    """Decode one batch for the other side. A lack of memory is an answer, too."""
-    header, log_probs = receive(connection)
-    try:
-        paths = decoder.decode(log_probs, Beams(*header["beams"]))
-        send(connection, {"paths": paths})
-    except MemoryError as error:
-        send(connection, {"out_of_memory": str(error)})
-
-
-def serve(address: str, arcs: Path, words: Path) -> None:
-    """Load the graph, say "ready", then answer whoever knows the key (stdin's first line) until it goes."""
-    die_with_parent()
-    key = bytes.fromhex(sys.stdin.readline())
-    decoder = K2Decoder(arcs, words)
-    decoder.torch.set_num_threads(1)  # k2 has threads of its own, and the parent computes meanwhile
-    with Listener(address, family="AF_UNIX", authkey=key) as listener:
-        print("ready", flush=True)
-        connection = None
-        while connection is None:
-            try:
-                connection = listener.accept()
-            except (AuthenticationError, EOFError, ConnectionError):
-                print("refused a connection without the key", file=sys.stderr, flush=True)
-    with connection:
-        try:
-            send(connection, {"socket": "removed"})
-            while True:
-                answer(decoder, connection)
-        except (EOFError, ConnectionError):
-            pass
-
-
-def die_with_parent() -> None:
-    """Ctrl-C is the parent's to handle; when it is killed, so is this process, even in mid-batch (Linux)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if parent == 1 or os.getppid() != parent:
-            sys.exit("the process that started this worker is gone")
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

@@ -16,15 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from ds2toolkit.config import SearchConfig
-from ds2toolkit.decode import k2_decoder
+from ds2toolkit.decode import k2_process
 from ds2toolkit.decode.graph import Graph
-from ds2toolkit.decode.k2_decoder import Beams, BestPath, K2Decoder
+from ds2toolkit.decode.k2_decoder import K2Decoder, is_about_memory
+from ds2toolkit.decode.k2_process import receive, send
+from ds2toolkit.decode.k2_search import K2Search, Way
+from ds2toolkit.decode.paths import Beams, BestPath, Scales, ScoredPath
+from ds2toolkit.decode.tokens import token_graph
 from ds2toolkit.errors import UserError
 
 log = logging.getLogger(__name__)
 
-NUM_TRIES = 5
+RESCORING = ("nbest", "lattice")
+TOO_LARGE = {-signal.SIGKILL, -signal.SIGSEGV, -signal.SIGABRT}  # how k2 ends beyond memory or its 32-bit indices
 MAX_LAST_WORDS = 400
 MAX_ADDRESS = 100  # bytes that the path of a Unix socket may have, a few less than the system's 108
 HOW_TO_GET_K2 = "Run: make k2   (or decode with kaldi-decoder, which is always there)"
@@ -49,58 +53,25 @@ def k2_available() -> str | None:
     return f"worker at {k2_env()}" if worker_python() else None
 
 
-def open_k2(graph: Graph) -> "K2Search":
-    """A k2 decoder of the graph, to be closed or used in a with statement. Raises UserError without k2."""
+def open_k2(graph: Graph, way: Way = "1best") -> K2Search:
+    """A k2 decoder of the graph, to be closed or used in a with statement. Raises UserError without k2.
+
+    way: what its `decode` does. "1best" takes the best path; "nbest" the best of NUM_PATHS word sequences, and
+    "lattice" that of the whole lattice, by the larger language model; "ctc" has neither lexicon nor language model.
+    """
+    if way in RESCORING:
+        graph.check_larger_lm()
+    graph = token_graph(graph) if way == "ctc" else graph
     if importlib.util.find_spec("k2"):
         try:
-            return K2Search(graph, K2Decoder(graph.k2_arcs, graph.k2_words))
+            return K2Search(graph, K2Decoder(*graph.k2_files), way)
         except (ImportError, OSError) as error:
             log.warning("k2 is installed but does not import (%s); using a worker", error)
     if python := worker_python():
-        return K2Search(graph, K2Worker(graph, python))
+        return K2Search(graph, K2Worker(graph, python), way)
     raise UserError(
         f"k2 is not installed: not in this Python, and no environment at {k2_env()}.\n{HOW_TO_GET_K2}"
     )
-
-
-class K2Search:
-    """Decodes batches with k2, wherever it runs; one that needs too much memory again, with tighter beams."""
-
-    def __init__(self, graph: Graph, engine: "K2Decoder | K2Worker"):
-        self.graph, self.engine = graph, engine
-
-    def __enter__(self) -> "K2Search":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the worker, where there is one."""
-        if isinstance(self.engine, K2Worker):
-            self.engine.close()
-
-    def decode(self, log_probs: Sequence[np.ndarray], search: SearchConfig) -> list[BestPath]:
-        """log_probs: an array (S, V) an utterance. One BestPath each, in their order.
-
-        Raises ValueError for arrays of another V or with NaN, UserError when the worker died or memory never
-        sufficed.
-        """
-        log_probs = self.graph.checked(log_probs)
-        beams = Beams(search.search_beam, search.output_beam, search.min_active, search.max_active)
-        for _ in range(NUM_TRIES):
-            try:
-                return self.engine.decode(log_probs, beams)
-            except MemoryError as error:
-                beams = beams.tighter()
-                log.warning(
-                    "k2 ran out of memory on a batch of %d utterances (%s); decoding it again with "
-                    "tighter beams: search_beam %g, output_beam %g, max_active %d",
-                    len(log_probs), error, beams.search_beam, beams.output_beam, beams.max_active,
-                )  # fmt: skip
-        raise UserError(
-            "k2 ran out of memory however tight the beams: give it smaller batches or more memory"
-        )
 
 
 class K2Worker:
@@ -115,18 +86,30 @@ class K2Worker:
         self._start()
 
     def decode(self, log_probs: Sequence[np.ndarray], beams: Beams) -> list[BestPath]:
-        """As K2Decoder.decode. Raises UserError when the worker died, MemoryError where for lack of memory.
+        """This and the following as K2Decoder's. All raise UserError when the worker died, MemoryError where for lack
+        of memory; then the worker has been started again where it had to be."""
+        return [BestPath(tuple(word_ids), *rest) for word_ids, *rest in self._ask("decode", log_probs, beams)]
 
-        After a MemoryError the worker has been started again where it had to be.
-        """
+    def nbest(self, log_probs: Sequence[np.ndarray], beams: Beams, num_paths: int) -> list[list[ScoredPath]]:
+        return scored_paths(self._ask("nbest", log_probs, beams, num_paths))
+
+    def rescore(
+        self, log_probs: Sequence[np.ndarray], beams: Beams, scales: Sequence[Scales]
+    ) -> list[list[ScoredPath]]:
+        return scored_paths(self._ask("rescore", log_probs, beams, scales))
+
+    def align(self, log_probs: Sequence[np.ndarray], targets: Sequence[Sequence[int]]) -> list[tuple[list[int], float]]:
+        return self._ask("align", log_probs, targets)
+
+    def _ask(self, method: str, log_probs: Sequence[np.ndarray], *arguments: Any) -> list:
         try:
-            k2_decoder.send(self.connection, {"beams": beams}, log_probs)
-            header, _ = k2_decoder.receive(self.connection)
+            send(self.connection, {"method": method, "arguments": arguments}, log_probs)
+            header, _ = receive(self.connection)
         except (EOFError, ConnectionError):
             self._report_death()
         if "out_of_memory" in header:
             raise MemoryError(header["out_of_memory"])
-        return [BestPath(tuple(word_ids), score, final) for word_ids, score, final in header["paths"]]
+        return header["found"]
 
     def close(self) -> None:
         """End the worker."""
@@ -147,7 +130,7 @@ class K2Worker:
         address, key = str(self.folder / "socket"), secrets.token_bytes(32)
         self.stderr = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         self.connection = None
-        command = [self.python, "-I", k2_decoder.__file__, address, self.graph.k2_arcs, self.graph.k2_words]
+        command = [self.python, "-I", k2_process.__file__, address, *self.graph.k2_files]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.stderr}
         self.process = subprocess.Popen(command, text=True, **pipes)
         try:
@@ -156,7 +139,7 @@ class K2Worker:
             if self.process.stdout.readline() != "ready\n":
                 raise EOFError
             self.connection = Client(address, family="AF_UNIX", authkey=key)
-            k2_decoder.receive(self.connection)
+            receive(self.connection)
             self.folder.rmdir()  # the worker has removed its socket; nothing stays behind, even after SIGKILL
         except (EOFError, ConnectionError):
             raise UserError(f"{self._death()[0]}\n{HOW_TO_GET_K2}") from None
@@ -183,7 +166,11 @@ class K2Worker:
         self.close()
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         message = f"the k2 worker ({self.python}) died: {how}; its last words: {_last_words(said) or 'none'}"
-        return message, code == -signal.SIGKILL or k2_decoder.is_about_memory(said)
+        return message, code in TOO_LARGE or is_about_memory(said)
+
+
+def scored_paths(found: list[list]) -> list[list[ScoredPath]]:
+    return [[ScoredPath(tuple(word_ids), *rest) for word_ids, *rest in paths] for paths in found]
 
 
 def _last_words(said: str) -> str:

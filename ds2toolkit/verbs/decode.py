@@ -1,44 +1,55 @@
-"""Stage `decode`: hypotheses of every test set, greedy and over the graph with k2 and kaldi-decoder."""
+"""Stage `decode`: hypotheses of every test set by every method, and what each method took in time and memory."""
 
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-from lhotse.cut import Cut
-from tqdm import tqdm
+from lhotse.cut import Cut, MonoCut
 
 from ds2toolkit import checkpoint
 from ds2toolkit.checkpoint import Recogniser
-from ds2toolkit.config import SearchConfig
+from ds2toolkit.config import SearchConfig, to_dict
 from ds2toolkit.data import cuts as cut_files
 from ds2toolkit.data.batch import Utterances
+from ds2toolkit.decode import stored, tuned
+from ds2toolkit.decode.beam import BLANK
 from ds2toolkit.decode.emissions import emissions, graph_text, greedy_text
 from ds2toolkit.decode.graph import Graph
-from ds2toolkit.decode.k2_worker import HOW_TO_GET_K2, k2_available, open_k2
-from ds2toolkit.decode.kaldi_decoder import KaldiDecoder
+from ds2toolkit.decode.k2_worker import HOW_TO_GET_K2, k2_available
+from ds2toolkit.decode.memory import PeakMemory
+from ds2toolkit.decode.methods import METHODS
+from ds2toolkit.decode.search import Found, Material
+from ds2toolkit.decode.searching import search_all
+from ds2toolkit.decode.stored import StoredEmissions
 from ds2toolkit.errors import UserError
-from ds2toolkit.recipe import Recipe, shown
+from ds2toolkit.files import write_json
+from ds2toolkit.model.size import num_parameters
+from ds2toolkit.recipe import Recipe, origin, shown
 from ds2toolkit.score import hypotheses
 from ds2toolkit.score.hypotheses import Hypothesis
-
-BATCH = 8
-OPEN = {"k2": open_k2, "kaldi": KaldiDecoder}
+from ds2toolkit.score.origin import write_model
 
 
-def run(recipe: Recipe, exp: str | None, model: Path | None, graph: Path | None, methods: list[str] | None) -> None:
+def run(
+    recipe: Recipe, exp: str | None, model: Path | None, graph: Path | None, methods: list[str] | None, num_jobs: int
+) -> None:
     folder = recipe.experiment(exp, model)
-    recogniser, _ = checkpoint.load(best(model) if model else recipe.need(folder / "best.pt", "train", "decode"))
+    path = best(model) if model else recipe.need(folder / "best.pt", "train", "decode")
+    recogniser, _ = checkpoint.load(path)
     check_language(recipe, recogniser)
     splits = test_sets(recipe)
+    material = None
+    if methods is None or set(methods) & set(METHODS):
+        material = material_of(graph or graph_of(recipe, model, "decode"), recogniser)
     if methods is None:
-        methods = available()
+        methods = available(material)
         shutil.rmtree(folder / "decode", ignore_errors=True)  # what an older checkpoint said must not be scored with this
-    loaded = load_graph(graph or graph_of(recipe, model), recogniser) if set(methods) & set(OPEN) else None
+    searches = {method: setting(method, material, recipe.config.search, path) for method in methods}
     for split in splits:
-        decode_split(recipe, folder / "decode", recogniser, loaded, split, methods)
+        decode_split(recipe, folder / "decode", recogniser, material, split, searches, num_jobs)
+    noted = origin(model or folder), to_dict(recogniser.training), num_parameters(recogniser.model)
+    write_model(folder / "decode", *noted)
 
 
 def best(model: Path) -> Path:
@@ -65,10 +76,10 @@ def test_sets(recipe: Recipe) -> list[str]:
     return found
 
 
-def graph_of(recipe: Recipe, model: Path | None) -> Path:
+def graph_of(recipe: Recipe, model: Path | None, verb: str) -> Path:
     """The recipe's own graph, or that of the recipe which trained the model: RECIPE/data/lang/graph for RECIPE/exp/NAME."""
     if model is None:
-        return recipe.need(recipe.lang / "graph", "graph", "decode")
+        return recipe.need(recipe.lang / "graph", "graph", verb)
     path = best(model).resolve().parents[2] / "data" / "lang" / "graph"
     if not path.exists():
         raise UserError(
@@ -78,40 +89,79 @@ def graph_of(recipe: Recipe, model: Path | None) -> Path:
     return path
 
 
-def available() -> list[str]:
-    """All methods, less k2 where it can't be had."""
-    if k2_available():
-        return ["greedy", "k2", "kaldi"]
-    print(f"k2 is not installed, so the graph is searched by kaldi-decoder alone. {HOW_TO_GET_K2}")
-    return ["greedy", "kaldi"]
+def available(material: Material) -> list[str]:
+    """The methods that are cheap, as far as k2 can be had and the graph's language model stands beside it."""
+    if not (with_k2 := bool(k2_available())):
+        print(f"k2 is not installed, so the graph is searched by kaldi-decoder alone. {HOW_TO_GET_K2}")
+    if not (with_lm := material.arpa.exists()):
+        print(f"no beam search, for {shown(material.arpa)} does not exist")
+    return ["greedy", *["beam"] * with_lm, *["k2"] * with_k2, "kaldi"]
 
 
-def load_graph(folder: Path, recogniser: Recogniser) -> Graph:
-    graph = Graph.load(folder)
-    graph.check_tokens(recogniser.vocabulary.tokens)
-    return graph
+def material_of(graph: Path, recogniser: Recogniser) -> Material:
+    Graph.load(graph).check_tokens(recogniser.vocabulary.tokens)
+    return Material(graph, recogniser.vocabulary, recogniser.language, recogniser.unit)
+
+
+def setting(method: str, material: Material | None, config: SearchConfig, path: Path) -> SearchConfig:
+    """A method's settings: those that were tuned for this checkpoint and this language model, else recipe.yaml's."""
+    if method not in METHODS:
+        return config
+    one = METHODS[method]
+    search, origin = tuned.settings(tuned.read(path.parent), one.tuned_as, made_for(method, material, path), config)
+    if one.tuned:
+        print(f"{method}: {', '.join(f'{name} {getattr(search, name):g}' for name in one.tuned)} ({origin})")
+    return search
+
+
+def made_for(method: str, material: Material, path: Path) -> dict[str, str]:
+    """What tuned settings are chosen for, by name, as digests."""
+    return {"checkpoint": tuned.digest([path]), "language model": tuned.digest(METHODS[method].files(material))}
 
 
 def decode_split(
-    recipe: Recipe, folder: Path, recogniser: Recogniser, graph: Graph | None, split: str, methods: list[str]
+    recipe: Recipe,
+    folder: Path,
+    recogniser: Recogniser,
+    material: Material | None,
+    split: str,
+    searches: dict[str, SearchConfig],
+    num_jobs: int,
 ) -> None:
-    """Log-probabilities once, then each method on them; prints the time each took against the audio's."""
-    cuts = split_cuts(recipe, recogniser, split)
-    utterances = Utterances(cuts, None, recogniser.features, recogniser.stats)
+    """Log-probabilities once, kept on the disk meanwhile, then each method on them."""
+    cuts = {cut.id: cut for cut in split_cuts(recipe, recogniser, split)}
+    audio_s = sum(cut.duration for cut in cuts.values())
     started = time.monotonic()
-    log_probs = dict(emissions(recogniser, utterances, f"network on {split}"))
-    audio_s = float(utterances.durations_s.sum())
+    log_probs = run_network(recogniser, list(cuts.values()), folder.with_name("emissions"), {}, split)
     print(f"{split}: {len(cuts):,d} utterances, network at {(time.monotonic() - started) / audio_s:.4f} of real time")
-    for method in methods:
-        started = time.monotonic()
-        found = dict(search(method, recogniser, graph, log_probs, recipe.config.search, split))
-        path = folder / method / f"hyps-{split}.jsonl"
-        hypotheses.write(path, [hypothesis(cut, split, *found[cut.id]) for cut in cuts])
-        print(f"{split}: {method} at {(time.monotonic() - started) / audio_s:.4f} of real time, in {shown(path)}")
+    try:
+        for method, search in searches.items():
+            with PeakMemory() as memory:
+                found, took_s = decode(method, recogniser, material, log_probs, search, split, num_jobs)
+            path = folder / method / f"hyps-{split}.jsonl"
+            hypotheses.write(path, [hypothesis(cut, split, *found[name]) for name, cut in cuts.items()])
+            cost = {"real_time_factor": round(took_s / audio_s, 6), "peak_memory_mb": round(memory.peak_mb)}
+            write_json(folder / method / f"cost-{split}.json", cost)
+            print(f"{split}: {method} at {took_s / audio_s:.4f} of real time, {memory.peak_mb:,.0f} MB, in {shown(path)}")
+    finally:
+        shutil.rmtree(log_probs.folder, ignore_errors=True)
+
+
+def run_network(recogniser: Recogniser, cuts: list[Cut], folder: Path, key: dict, title: str) -> StoredEmissions:
+    utterances = Utterances(cuts, None, recogniser.features, recogniser.stats)
+    found = emissions(recogniser, utterances, f"network on {title}")
+    log_probs = stored.store(folder, key, len(recogniser.vocabulary), found)
+    if all((log_probs[number].argmax(axis=1) == BLANK).all() for number in range(len(log_probs))):
+        shutil.rmtree(folder)
+        raise UserError(
+            f"{title}: the network hears nothing but blanks in all {len(log_probs)} utterances: train it longer (curves.png"
+            " shows how far it has come)"
+        )
+    return log_probs
 
 
 def split_cuts(recipe: Recipe, recogniser: Recogniser, split: str) -> list[Cut]:
-    """The cuts of a test set: with stored features where they are the checkpoint's kind, else as audio at its rate."""
+    """The cuts of a set: with stored features where they are the checkpoint's kind, else as audio at its rate."""
     if recogniser.features == recipe.config.features and recipe.featured_cuts(split).exists():
         return list(cut_files.read(recipe.featured_cuts(split)))
     print(f"{split}: computing the features that the checkpoint was trained on")
@@ -123,36 +173,51 @@ def split_cuts(recipe: Recipe, recogniser: Recogniser, split: str) -> list[Cut]:
 
 
 def hypothesis(cut: Cut, split: str, text: str, score: float | None) -> Hypothesis:
-    supervision = cut.supervisions[0]
-    condition = (supervision.custom or {}).get("condition") or "all"
-    speaker = supervision.speaker or "unknown"
-    return Hypothesis(cut.id, split, condition, speaker, supervision.text, text, cut.duration, score)
+    said = cut.supervisions[0]
+    condition = (said.custom or {}).get("condition") or "all"
+    speaker = said.speaker or "unknown"
+    more = {"score": score, "gender": said.gender, **audio_of(cut)}
+    return Hypothesis(cut.id, split, condition, speaker, said.text, text, cut.duration, **more)
 
 
-def search(
+def audio_of(cut: Cut) -> dict[str, str | float | int]:
+    """Where the utterance can be heard, if one file has it."""
+    sources = cut.recording.sources if isinstance(cut, MonoCut) and cut.has_recording else []
+    if len(sources) != 1 or sources[0].type != "file":
+        return {}
+    return {"audio": str(sources[0].source), "audio_start_s": float(cut.start), "audio_channel": sources[0].channels.index(cut.channel)}
+
+
+def decode(
     method: str,
     recogniser: Recogniser,
-    graph: Graph | None,
-    log_probs: dict[str, np.ndarray],
-    config: SearchConfig,
+    material: Material | None,
+    log_probs: StoredEmissions,
+    search: SearchConfig,
     split: str,
-) -> Iterator[tuple[str, tuple[str, float | None]]]:
-    """(id, (text, score)) of every utterance."""
+    num_jobs: int,
+) -> tuple[dict[str, tuple[str, float | None]], float]:
+    """id -> (text, score) of every utterance, and the seconds that searching took, less those of opening the method."""
     if method == "greedy":
-        for name, log_probs_SV in log_probs.items():
-            yield name, (greedy_text(recogniser, log_probs_SV), None)
-        return
-    unfinished = 0
-    names = list(log_probs)
-    with OPEN[method](graph) as decoder, tqdm(total=len(names), desc=f"{method} on {split}", disable=None) as bar:
-        for start in range(0, len(names), BATCH):
-            batch = names[start : start + BATCH]
-            paths = decoder.decode([log_probs[name] for name in batch], config)
-            for name, path in zip(batch, paths, strict=True):
-                yield name, (graph_text(recogniser, graph.spell(path.word_ids)), path.score)
-                unfinished += not path.reached_final
-            bar.update(len(batch))
+        started = time.perf_counter()
+        texts = {name: (greedy_text(recogniser, log_probs[n]), None) for n, name in enumerate(log_probs.names)}
+        return texts, time.perf_counter() - started
+    found: dict[str, Found] = {}
+    took_s = 0.0
+    for done in search_all(method, material, log_probs, [search], num_jobs, f"{method} on {split}"):
+        found |= zip((log_probs.names[n] for n in done.numbers), done.found, strict=True)
+        took_s += done.took_s
+    warn_unfinished(method, list(found.values()), split)
+    return {name: (graph_text(recogniser, one.words), one.score) for name, one in found.items()}, took_s
+
+
+def warn_unfinished(method: str, found: list[Found], split: str) -> None:
+    """Say how many utterances have no whole path. Raises UserError when none has one, before anything is written."""
+    unfinished = sum(not one.reached_final for one in found)
     if unfinished:
         print(f"{split}: {method} reached no final state in {unfinished} utterances: widen search_beam in recipe.yaml")
-    if unfinished == len(names):
-        raise UserError(f"{method} found no whole path in any utterance of {split}: is the graph of another corpus?")
+    if unfinished == len(found):
+        raise UserError(
+            f"{method} found no whole path in any utterance of {split}: the beams in recipe.yaml (search: search_beam,"
+            " beam_size, max_active) are too narrow, or the graph is of another corpus"
+        )

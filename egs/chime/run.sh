@@ -10,5 +10,6 @@ stage 4 "Make the vocabulary"              ds2 lang
 stage 5 "Estimate the language model"      ds2 lm
 stage 6 "Compile the decoding graph"       ds2 graph
 stage 7 "Train"                            ds2 train
-stage 8 "Decode the test sets"             ds2 decode
-stage 9 "Score"                            ds2 score
+stage 8 "Tune on the dev set"              ds2 tune
+stage 9 "Decode the test sets"             ds2 decode
+stage 10 "Score"                           ds2 score

@@ -9,5 +9,6 @@ stage 3 "Make the vocabulary"          ds2 lang
 stage 4 "Estimate the language model"  ds2 lm
 stage 5 "Compile the decoding graph"   ds2 graph
 stage 6 "Train"                        ds2 train
-stage 7 "Decode the test sets"         ds2 decode
-stage 8 "Score"                        ds2 score
+stage 7 "Tune on the dev set"          ds2 tune
+stage 8 "Decode the test sets"         ds2 decode
+stage 9 "Score"                        ds2 score

@@ -1,0 +1,80 @@
+"""One method over stored emissions with one or many settings, in this process or in many."""
+
+import time
+from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+from ds2toolkit import parallel
+from ds2toolkit.config import SearchConfig
+from ds2toolkit.decode.methods import METHODS
+from ds2toolkit.decode.search import Found, Material, Search
+from ds2toolkit.decode.stored import StoredEmissions
+
+BATCH = 8
+
+
+class Job(NamedTuple):
+    """Some utterances of stored emissions, by number, with one setting (by its number among many)."""
+
+    emissions: Path
+    setting: int
+    search: SearchConfig
+    numbers: range
+
+
+class Done(NamedTuple):
+    """What a job found, and its share of the run's seconds: less where other processes work beside it."""
+
+    setting: int
+    numbers: range
+    found: list[Found]
+    took_s: float
+
+
+def num_processes(method: str, num_utterances: int, num_jobs: int) -> int:
+    """How many processes so many searches are worth, at most num_jobs."""
+    return max(1, min(num_jobs, num_utterances // BATCH // METHODS[method].min_batches))
+
+
+def search_all(
+    method: str,
+    material: Material,
+    emissions: StoredEmissions,
+    settings: Sequence[SearchConfig],
+    num_jobs: int,
+    title: str,
+) -> Iterator[Done]:
+    """Every utterance with every setting, in batches."""
+    batches = [range(start, min(start + BATCH, len(emissions))) for start in range(0, len(emissions), BATCH)]
+    jobs = [Job(emissions.folder, n, search, batch) for n, search in enumerate(settings) for batch in batches]
+    num_jobs = num_processes(method, len(settings) * len(emissions), num_jobs)
+    if num_jobs > 1:
+        for done in parallel.run(partial(_elsewhere, method, material), jobs, num_jobs, title, chunk=1):
+            yield done._replace(took_s=done.took_s / num_jobs)
+        return
+    with METHODS[method].open(material) as opened:
+        yield from parallel.run(partial(_search, opened), jobs, 1, title)
+
+
+def _elsewhere(method: str, material: Material, job: Job) -> Done:
+    return _search(_opened(method, material), job)
+
+
+@lru_cache(maxsize=1)
+def _opened(method: str, material: Material) -> Search:
+    """For the jobs of one process, which ends with them."""
+    return METHODS[method].open(material)
+
+
+@lru_cache(maxsize=1)
+def _stored(folder: Path) -> StoredEmissions:
+    return StoredEmissions(folder)
+
+
+def _search(opened: Search, job: Job) -> Done:
+    emissions = _stored(job.emissions)
+    started = time.perf_counter()
+    found = opened.decode([emissions[number] for number in job.numbers], job.search)
+    return Done(job.setting, job.numbers, found, time.perf_counter() - started)

@@ -1,0 +1,129 @@
+"""Stage `tune`: the weights of language model and word count, chosen on the dev set for `decode` to find."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lhotse.cut import Cut
+
+from ds2toolkit import checkpoint
+from ds2toolkit.checkpoint import Recogniser
+from ds2toolkit.config import SearchConfig
+from ds2toolkit.decode import surface, tune, tuned
+from ds2toolkit.decode.emissions import graph_text
+from ds2toolkit.decode.methods import METHODS
+from ds2toolkit.decode.search import Material
+from ds2toolkit.decode.searching import search_all
+from ds2toolkit.decode.stored import StoredEmissions
+from ds2toolkit.decode.tune import Choice
+from ds2toolkit.errors import UserError
+from ds2toolkit.recipe import Recipe, shown
+from ds2toolkit.score.align import count_errors
+from ds2toolkit.units import split_units
+from ds2toolkit.verbs import decode
+
+MAX_UTTERANCES = 1000
+MAX_BYTES = 1 << 30
+DEFAULT = ("kaldi", "beam")
+
+
+@dataclass(frozen=True)
+class Dev:
+    """The dev set as the network heard it, and what was said."""
+
+    recogniser: Recogniser
+    log_probs: StoredEmissions
+    references: list[str]
+
+    @property
+    def num_units(self) -> int:
+        return sum(len(split_units(text, self.recogniser.unit)) for text in self.references)
+
+
+def run(recipe: Recipe, exp: str | None, graph: Path | None, methods: list[str] | None, num_jobs: int) -> None:
+    folder = recipe.experiment(exp)
+    path = recipe.need(folder / "best.pt", "train", "tune")
+    recogniser, _ = checkpoint.load(path)
+    decode.check_language(recipe, recogniser)
+    material = decode.material_of(graph or decode.graph_of(recipe, None, "tune"), recogniser)
+    dev = dev_set(recipe, recogniser, path)
+    for method in one_a_group(methods or list(DEFAULT)):
+        one = METHODS[method]
+        choice = tune.tune(one.tuned, partial(errors, dev, method, material, recipe.config.search, num_jobs))
+        found = entry(choice, decode.made_for(method, material, path), dev.num_units)
+        entries = tuned.add(folder, one.tuned_as, found)
+        report(one.tuned_as, found)
+    drawn = surface.draw(entries, folder / "tune.png")
+    print(f"kept in {shown(folder / tuned.NAME)}" + (f", drawn in {shown(folder / 'tune.png')}" if drawn else ""))
+
+
+def one_a_group(methods: list[str]) -> list[str]:
+    """Methods that share their weights are tuned once, by the one that starts fastest."""
+    chosen: dict[str, str] = {}
+    for method in sorted(methods, key=lambda method: METHODS[method].min_batches):
+        chosen.setdefault(METHODS[method].tuned_as, method)
+    return list(chosen.values())
+
+
+def dev_set(recipe: Recipe, recogniser: Recogniser, path: Path) -> Dev:
+    """Log-probabilities, kept beside the checkpoint, and references of the dev utterances, or of a fixed choice of many."""
+    splits = recipe.config.splits.dev
+    for split in splits:
+        recipe.need(recipe.cuts(split), "prepare", "tune")
+    cuts = [cut for split in splits for cut in decode.split_cuts(recipe, recogniser, split)]
+    chosen = some(cuts, recogniser)
+    if len(chosen) < len(cuts):
+        print(f"tuning on {len(chosen):,d} of {len(cuts):,d} dev utterances")
+    key = {"checkpoint": tuned.digest([path]), "cuts": tuned.digest(recipe.cuts(split) for split in splits)}
+    kept = StoredEmissions(path.parent / "tune")
+    if not kept.is_of(key):
+        kept = decode.run_network(recogniser, chosen, kept.folder, key, ", ".join(splits))
+    texts = {cut.id: cut.supervisions[0].text for cut in chosen}
+    dev = Dev(recogniser, kept, [texts[name] for name in kept.names])
+    if not dev.num_units:
+        raise UserError(f"the dev set ({', '.join(splits)}) has no {recogniser.unit}s to tune on")
+    return dev
+
+
+def some(cuts: list[Cut], recogniser: Recogniser) -> list[Cut]:
+    """All, or as many as disk and time allow, drawn with a fixed seed."""
+    frame_s = recogniser.features.shift_s * recogniser.model.time_stride
+    num_bytes = 4 * len(recogniser.vocabulary) * sum(cut.duration for cut in cuts) / frame_s
+    number = min(len(cuts), MAX_UTTERANCES, max(1, int(len(cuts) * MAX_BYTES / num_bytes)))
+    return [cuts[n] for n in sorted(np.random.default_rng(0).permutation(len(cuts))[:number])]
+
+
+def errors(
+    dev: Dev, method: str, material: Material, config: SearchConfig, num_jobs: int, points: Sequence[dict[str, float]]
+) -> np.ndarray:
+    """(num_points, num_utterances): the errors of every dev utterance under every setting."""
+    settings = [replace(config, **point) for point in points]
+    counted = np.zeros((len(points), len(dev.references)), dtype=np.int64)
+    for done in search_all(method, material, dev.log_probs, settings, num_jobs, f"tuning {method}"):
+        for number, found in zip(done.numbers, done.found, strict=True):
+            text = graph_text(dev.recogniser, found.words)
+            counted[done.setting, number] = count_errors(dev.references[number], text, dev.recogniser.unit).errors
+    return counted
+
+
+def entry(choice: Choice, made_for: dict[str, str], num_units: int) -> dict[str, Any]:
+    """What search.json says of one choice."""
+    surface, kept = choice.surface, set(choice.fine.plateau())
+    points = [
+        {**surface.values(point), "error_rate": surface.total(point) / num_units, "kept": point in kept}
+        for point in sorted(surface.errors)
+    ]
+    rates = {"dev_error_rate": surface.total(choice.chosen) / num_units, "best_error_rate": surface.total(surface.bests[0]) / num_units}
+    return {"chosen": surface.values(choice.chosen), **rates, "of": made_for, "surface": points}
+
+
+def report(name: str, found: dict[str, Any]) -> None:
+    chosen = ", ".join(f"{axis} {value:g}" for axis, value in found["chosen"].items())
+    kept = sum(point["kept"] for point in found["surface"])
+    print(
+        f"{name}: {chosen}, dev error rate {found['dev_error_rate']:.2%}: the middle of {kept} settings that are within one"
+        f" standard error of the best, {found['best_error_rate']:.2%}; {len(found['surface'])} were tried"
+    )
