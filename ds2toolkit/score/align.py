@@ -1,18 +1,15 @@
-"""Reference against hypothesis: alignment, error counts, and how sure an error rate is."""
+"""Reference against hypothesis: alignment and error counts."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import kaldialign
-import numpy as np
 
 from ds2toolkit.units import Unit, split_units
 
 Pair = tuple[str, str]
 
 NOTHING = ""  # the other side of an insertion or a deletion; no unit is empty
-RESAMPLES = 2000
-RESAMPLES_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -64,19 +61,3 @@ def count_pairs(pairs: Iterable[Pair]) -> ErrorCounts:
 def count_errors(ref: str, hyp: str, unit: Unit) -> ErrorCounts:
     """The errors of one utterance."""
     return count_pairs(align(split_units(ref, unit), split_units(hyp, unit)))
-
-
-def interval(counts: Sequence[ErrorCounts], seed: int = 0) -> tuple[float, float]:
-    """95% percentile interval of the error rate over bootstrap samples of whole utterances (Bisani and Ney, 2004).
-
-    counts: one entry an utterance, at least one. The same counts and seed give the same interval.
-    """
-    errors = np.array([one.errors for one in counts])
-    refs = np.array([one.ref for one in counts])
-    draw = np.random.default_rng(seed)
-    rates = []
-    for _ in range(RESAMPLES // RESAMPLES_AT_ONCE):
-        picks = draw.integers(len(counts), size=(RESAMPLES_AT_ONCE, len(counts)))
-        rates.append(errors[picks].sum(axis=1) / np.maximum(refs[picks].sum(axis=1), 1))
-    low, high = np.percentile(np.concatenate(rates), (2.5, 97.5))
-    return float(low), float(high)

@@ -13,7 +13,10 @@ from ds2toolkit.files import write_text
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What was said and what was heard. score: log-probability of the decoder, None where it has none."""
+    """What was said and what was heard. score: log-probability of the decoder, None where it has none.
+
+    audio: the file it is in, None where it is in none (a mixture, say), from audio_start_s on, in channel audio_channel.
+    """
 
     id: str
     set: str
@@ -23,6 +26,10 @@ class Hypothesis:
     hyp: str
     duration_s: float
     score: float | None = None
+    gender: str | None = None
+    audio: str | None = None
+    audio_start_s: float = 0.0
+    audio_channel: int = 0
 
 
 def write(path: Path, hypotheses: Iterable[Hypothesis]) -> None:

@@ -6,30 +6,29 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tabulate import tabulate
 
 from ds2toolkit.errors import DataError, UserError
 from ds2toolkit.files import write_json
-from ds2toolkit.score import hypotheses
-from ds2toolkit.score.align import ErrorCounts, Unit, align, count_errors, interval, split_units
+from ds2toolkit.score import hypotheses, scored
+from ds2toolkit.score.align import ErrorCounts, align
 from ds2toolkit.score.hypotheses import Hypothesis
 from ds2toolkit.score.icefall_files import Aligned, percent, write_errs, write_recogs, write_summary
+from ds2toolkit.score.scored import NAMES, Scored
+from ds2toolkit.score.significance import group, rates, resample
+from ds2toolkit.units import Unit, split_units
 
 ALL = "all"
-NAMES = {"word": "wer", "character": "cer"}
 
 
 @dataclass(frozen=True)
 class ErrorRate:
-    """Counts summed over utterances, and the 95% interval of their rate."""
+    """Counts summed over utterances, and the 95% interval of their rate: None where there are too few to tell."""
 
     counts: ErrorCounts
-    low: float
-    high: float
-
-    @staticmethod
-    def of(counts: Sequence[ErrorCounts]) -> "ErrorRate":
-        return ErrorRate(sum(counts, ErrorCounts()), *interval(counts))
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -51,10 +50,12 @@ class ScoreTable:
     scores: tuple[Score, ...]
 
 
-def score(hyp_files: Mapping[str, Mapping[str, Path]], out_dir: Path, unit: Unit) -> ScoreTable:
+def score(
+    hyp_files: Mapping[str, Mapping[str, Path]], out_dir: Path, unit: Unit, origin: Mapping[str, Any] | None = None
+) -> ScoreTable:
     """Score hypothesis files (method -> set -> path) and write all score files to `out_dir`, `score.json` last.
 
-    unit: "word" gives WER and CER; "character" (Mandarin) gives CER only.
+    unit: "word" gives WER and CER; "character" (Mandarin) gives CER only. origin: where the figures come from.
     Raises UserError when two methods were not given the same utterances, DataError for a file that is damaged or empty.
     """
     units: tuple[Unit, ...] = ("word", "character") if unit == "word" else ("character",)
@@ -64,12 +65,14 @@ def score(hyp_files: Mapping[str, Mapping[str, Path]], out_dir: Path, unit: Unit
         _check_same(name, methods)
         for method, hyps in methods.items():
             _write_details(out_dir, name, method, hyps, unit)
-            scores += _scores(name, method, hyps, units)
+            found = scored.score(hyps, units)
+            scored.write(scored.file_of(out_dir, name, method), found)
+            scores += _scores(name, method, found)
         whole = [one for one in scores if (one.set, one.condition) == (name, ALL)]
         rates = {one.method: one.rates[unit].counts.rate for one in whole}
         write_summary(out_dir / f"wer-summary-{name}.txt", rates)
     table = ScoreTable(unit, tuple(scores))
-    write_json(out_dir / "score.json", to_dict(table))
+    write_json(out_dir / "score.json", ({"origin": dict(origin)} if origin else {}) | to_dict(table))
     return table
 
 
@@ -100,17 +103,24 @@ def _write_details(out_dir: Path, name: str, method: str, hyps: Sequence[Hypothe
     write_errs(out_dir / f"errs-{name}-{method}.txt", aligned)
 
 
-def _scores(name: str, method: str, hyps: Sequence[Hypothesis], units: Sequence[Unit]) -> Iterator[Score]:
+def _scores(name: str, method: str, found: Scored) -> Iterator[Score]:
     """The whole set first, then its conditions by name."""
-    counts = {unit: [count_errors(one.ref, one.hyp, unit) for one in hyps] for unit in units}
-    for condition in (ALL, *sorted({one.condition for one in hyps} - {ALL})):
-        rows = [i for i, one in enumerate(hyps) if condition in (ALL, one.condition)]
-        rates = {unit: ErrorRate.of([counts[unit][i] for i in rows]) for unit in units}
-        yield Score(name, condition, method, len(rows), rates)
+    conditions = [one.condition for one in found.hyps]
+    for condition in (ALL, *sorted(set(conditions) - {ALL})):
+        places = np.array([i for i, one in enumerate(conditions) if condition in (ALL, one)])
+        yield Score(name, condition, method, len(places), {unit: _rate(found, unit, places) for unit in found.counts})
+
+
+def _rate(found: Scored, unit: Unit, places: np.ndarray) -> ErrorRate:
+    """Of the utterances in these places."""
+    groups = group([found.hyps[i].speaker for i in places])
+    errors, refs = (groups.sums(column[places])[:, None] for column in (found.errors(unit), found.refs(unit)))
+    (rate,) = rates(errors, refs, resample(groups.num))
+    return ErrorRate(scored.total(found.counts[unit][places]), rate.low, rate.high)
 
 
 def to_dict(table: ScoreTable) -> dict[str, Any]:
-    """What `score.json` holds; rates in percent, null where there is no reference to divide by."""
+    """What `score.json` holds, less its origin; rates in percent, null where there is no reference to divide by."""
     return {"unit": table.unit, "scores": [_score_dict(one) for one in table.scores]}
 
 
@@ -120,7 +130,7 @@ def _score_dict(one: Score) -> dict[str, Any]:
     for unit, rate in one.rates.items():
         name, value = NAMES[unit], rate.counts.rate
         plain[f"{name}_percent"] = 100 * value if math.isfinite(value) else None
-        plain[f"{name}_interval_percent"] = [100 * rate.low, 100 * rate.high]
+        plain[f"{name}_interval_percent"] = None if rate.low is None else [100 * rate.low, 100 * rate.high]
         plain[f"{name}_counts"] = asdict(rate.counts)
     return plain
 
@@ -147,4 +157,5 @@ def _cell(one: Score | None, unit: Unit) -> str:
     if one is None:
         return "–"
     rate = one.rates[unit]
-    return f"{percent(rate.counts.rate)} [{percent(rate.low)}, {percent(rate.high)}]"
+    value = percent(rate.counts.rate)
+    return value if rate.low is None else f"{value} [{percent(rate.low)}, {percent(rate.high)}]"

@@ -8,7 +8,7 @@ from ds2toolkit.files import whole_folder
 from ds2toolkit.recipe import shown
 
 EGS = Path(__file__).parent.parent.parent / "egs"
-MADE_BY_RUNS = shutil.ignore_patterns("__pycache__", "corpus", "data", "exp", "lm", "toy")
+MADE_BY_RUNS = shutil.ignore_patterns("__pycache__", "corpus", "data", "exp", "lm", "toy", "results", "RESULTS.md")
 
 
 def run(folder: Path) -> None:
