@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-LIMITS = {"greedy": 5.0, "k2": 3.0, "kaldi": 3.0}
+LIMITS = {"greedy": 5.0, "beam": 3.0, "k2": 3.0, "kaldi": 3.0}
 
 scores = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))["scores"]
 whole = {one["method"]: one["wer_percent"] for one in scores if (one["set"], one["condition"]) == ("test-clean", "all")}
