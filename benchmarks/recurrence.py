@@ -2,13 +2,15 @@
 
 Run: python benchmarks/recurrence.py [T,B,H ...]. Both take (T, B, H) inputs of full length and make H units a
 direction, products W x included. Ours shares W between directions, as Deep Speech 2 does, torch's does not.
-Denormals are flushed for both. The two run in turn; the ratio is that of the medians of 5 after a run to warm up.
+Denormals are flushed for both. The two run in turn; the ratio is that of the medians of 5 after a run to warm up. Ends
+with code 1 where GRU or LSTM is slower than torch's.
 """
 
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from ds2toolkit.config import ModelConfig
 from ds2toolkit.model.recurrence import RecurrentLayer
 
-SHAPES = ((200, 16, 512), (350, 16, 800), (350, 8, 1280))
+SHAPES = ((200, 16, 512), (350, 16, 800))
 PEERS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
@@ -44,7 +46,8 @@ def seconds(layer: Callable[[Tensor], Tensor], x_TBH: Tensor) -> float:
     return time.perf_counter() - started
 
 
-def compare(cell: str, shape: tuple[int, int, int], both: bool) -> str:
+def compare(cell: str, shape: tuple[int, int, int], both: bool) -> float:
+    """Prints a line; returns how many times as fast ours is."""
     torch.manual_seed(0)
     x_TBH = torch.randn(shape, requires_grad=True)
     layers = ours(cell, shape, both), theirs(cell, shape, both)
@@ -53,7 +56,8 @@ def compare(cell: str, shape: tuple[int, int, int], both: bool) -> str:
     runs = [[seconds(layer, x_TBH) for layer in layers] for _ in range(5)]
     us_s, them_s = (statistics.median(times) for times in zip(*runs))
     ways = "both directions" if both else "one direction"
-    return f"{cell:5}{ways:16}{str(shape):16}{1000 * us_s:9.0f}{1000 * them_s:10.0f}{them_s / us_s:10.2f}x"
+    print(f"{cell:5}{ways:16}{shape!s:16}{1000 * us_s:9.0f}{1000 * them_s:10.0f}{them_s / us_s:10.2f}x", flush=True)
+    return them_s / us_s
 
 
 def main(arguments: list[str]) -> None:
@@ -61,10 +65,13 @@ def main(arguments: list[str]) -> None:
     torch.set_flush_denormal(True)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"{'cell':21}{'(T, B, H)':16}{'ours, ms':>9}{'torch, ms':>10}{'ratio':>11}")
-    for shape in shapes:
-        for cell in PEERS:
-            for both in (False, True):
-                print(compare(cell, shape, both), flush=True)
+    slower = [
+        f"{cell}, {'both directions' if both else 'one direction'}, {shape}"
+        for shape, cell, both in product(shapes, PEERS, (False, True))
+        if compare(cell, shape, both) < 1 and cell != "rnn"
+    ]
+    if slower:
+        sys.exit(f"slower than torch's: {'; '.join(slower)}")
 
 
 if __name__ == "__main__":

@@ -147,6 +147,13 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(tmp_path, tone_cuts):
     assert not one.tried(lambda: torch.empty(2**50, dtype=torch.uint8)) and one.tried(lambda: torch.empty(2))
 
 
+def needed(folder: Path, cuts, found) -> None:
+    """In a process of its own, whose memory nothing used before: what the largest batch takes."""
+    torch.set_num_threads(1)
+    run = make_run(folder, cuts, **WIDE)
+    found.send(trial(run).expected_bytes(largest_batch(run.durations_s, 18.0)))
+
+
 def limited(folder: Path, cuts, room_bytes: int, found) -> None:
     """In a process of its own: an epoch's steps under a limit that malloc meets."""
     torch.set_num_threads(1)
@@ -163,13 +170,17 @@ def limited(folder: Path, cuts, room_bytes: int, found) -> None:
 
 def test_under_a_real_limit_it_trains_with_what_fits(tmp_path, tone_cuts):
     """A limit of the system, at which malloc fails: the largest batch does not fit, those of the lowered budget do."""
-    run = make_run(tmp_path / "free", tone_cuts, **WIDE)
-    needed = trial(run).expected_bytes(largest_batch(run.durations_s, 18.0))
+    room_bytes = int(0.4 * elsewhere(needed, tmp_path / "free", tone_cuts))
+    whole_fits, budget_s, num_utterances = elsewhere(limited, tmp_path / "tight", tone_cuts, room_bytes)
+    assert not whole_fits and 0 < budget_s < 18.0 and num_utterances == 18
+
+
+def elsewhere(job, *arguments):
+    """What a job sends from a fresh process."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    child = context.Process(target=limited, args=(tmp_path / "tight", tone_cuts, int(0.4 * needed), there))
+    child = context.Process(target=job, args=(*arguments, there))
     child.start()
     child.join(120)
     assert child.exitcode == 0
-    whole_fits, budget_s, num_utterances = here.recv()
-    assert not whole_fits and 0 < budget_s < 18.0 and num_utterances == 18
+    return here.recv()

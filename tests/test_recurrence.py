@@ -1,5 +1,8 @@
 """The recurrences: lengths, order of time, precision, fresh weights; test_reference.py has their equations."""
 
+import os
+import signal
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -124,6 +127,21 @@ def test_the_number_of_threads_changes_nothing_but_rounding_and_no_setting(cell,
         torch.set_num_threads(before)
     torch.testing.assert_close(results[0], results[1], rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(results[1], results[2], rtol=0, atol=0)
+
+
+def test_a_forked_process_has_a_thread_of_its_own():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        two_ways, u_2GH = ways(torch.ones(3, 2, 1), 2), torch.zeros(2, 4, 4)
+        assert each(lambda way, _: way.backwards, two_ways, u_2GH) == [False, True]
+        child = os.fork()
+        if not child:
+            signal.alarm(20)  # ends a child that waits for ever
+            os._exit(each(lambda way, _: way.backwards, two_ways, u_2GH) != [False, True])
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_what_goes_wrong_in_a_direction_is_heard_and_the_threads_come_back():

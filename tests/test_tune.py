@@ -278,6 +278,8 @@ def test_a_network_that_hears_only_blanks_is_named_and_nothing_is_written(folder
         tune_verb.run(recipe, None, None, None, 1)
     assert not [path for name in ("decode", "emissions", "tune") for path in (folder / "exp/ds2" / name).rglob("*")]
     assert not (folder / "exp/ds2/search.json").exists()
+    decode.run(recipe, None, None, None, ["greedy"], 1)
+    assert all(one.hyp == "" for one in hypotheses.read(folder / "exp/ds2/decode/greedy/hyps-test.jsonl"))
 
 
 def test_a_dev_set_without_words_is_named(folder):

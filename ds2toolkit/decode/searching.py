@@ -55,11 +55,11 @@ def search_all(
             yield done._replace(took_s=done.took_s / num_jobs)
         return
     with METHODS[method].open(material) as opened:
-        yield from parallel.run(partial(_search, opened), jobs, 1, title)
+        yield from parallel.run(partial(_search, opened, emissions), jobs, 1, title)
 
 
 def _elsewhere(method: str, material: Material, job: Job) -> Done:
-    return _search(_opened(method, material), job)
+    return _search(_opened(method, material), _stored(job.emissions), job)
 
 
 @lru_cache(maxsize=1)
@@ -73,8 +73,7 @@ def _stored(folder: Path) -> StoredEmissions:
     return StoredEmissions(folder)
 
 
-def _search(opened: Search, job: Job) -> Done:
-    emissions = _stored(job.emissions)
+def _search(opened: Search, emissions: StoredEmissions, job: Job) -> Done:
     started = time.perf_counter()
     found = opened.decode([emissions[number] for number in job.numbers], job.search)
     return Done(job.setting, job.numbers, found, time.perf_counter() - started)

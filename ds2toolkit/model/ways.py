@@ -4,6 +4,7 @@ Axes beside the usual ones: K, the states around T frames (K = T + 1: a zero, fr
 frame); G, the gates of a cell, H values each; 2, the directions (1 where there is one).
 """
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -77,6 +78,9 @@ def each(job: Callable[..., Result], directions: Sequence[Way], u_2GH: Tensor, *
 @cache
 def _other_thread() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "second direction")
+
+
+os.register_at_fork(after_in_child=_other_thread.cache_clear)  # a forked process has no threads but its own
 
 
 def total(x: Sequence[Tensor]) -> Tensor:

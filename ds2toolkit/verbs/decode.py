@@ -132,7 +132,8 @@ def decode_split(
     cuts = {cut.id: cut for cut in split_cuts(recipe, recogniser, split)}
     audio_s = sum(cut.duration for cut in cuts.values())
     started = time.monotonic()
-    log_probs = run_network(recogniser, list(cuts.values()), folder.with_name("emissions"), {}, split)
+    alone = searches.keys() == {"greedy"}  # asked for by name: an error rate of 100% is a result, too
+    log_probs = run_network(recogniser, list(cuts.values()), folder.with_name("emissions"), {}, split, may_be_silent=alone)
     print(f"{split}: {len(cuts):,d} utterances, network at {(time.monotonic() - started) / audio_s:.4f} of real time")
     try:
         for method, search in searches.items():
@@ -147,16 +148,19 @@ def decode_split(
         shutil.rmtree(log_probs.folder, ignore_errors=True)
 
 
-def run_network(recogniser: Recogniser, cuts: list[Cut], folder: Path, key: dict, title: str) -> StoredEmissions:
+def run_network(
+    recogniser: Recogniser, cuts: list[Cut], folder: Path, key: dict, title: str, may_be_silent: bool = False
+) -> StoredEmissions:
+    """Log-probabilities of cuts, on the disk. Raises UserError when all are blank, unless they may be."""
     utterances = Utterances(cuts, None, recogniser.features, recogniser.stats)
     found = emissions(recogniser, utterances, f"network on {title}")
     log_probs = stored.store(folder, key, len(recogniser.vocabulary), found)
     if all((log_probs[number].argmax(axis=1) == BLANK).all() for number in range(len(log_probs))):
-        shutil.rmtree(folder)
-        raise UserError(
-            f"{title}: the network hears nothing but blanks in all {len(log_probs)} utterances: train it longer (curves.png"
-            " shows how far it has come)"
-        )
+        silent = f"{title}: the network hears nothing but blanks in all {len(log_probs)} utterances: train it longer"
+        if not may_be_silent:
+            shutil.rmtree(folder)
+            raise UserError(f"{silent} (curves.png shows how far it has come)")
+        print(silent)
     return log_probs
 
 
