@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,25 +12,24 @@ from ds2toolkit.decode.beam import BEAM_SIZES, BLANK, pruned
 from ds2toolkit.decode.search import NOTHING, Found, Material
 from ds2toolkit.decode.spelled import AnyWords, LexiconWords, Spelled, word_list
 
-Likely = list[tuple[int, float]]
-
 
 class Prefix:
-    """Tokens that an utterance may begin with, and the probability of its alignments that end in a blank, or do not."""
+    """Tokens that an utterance may begin with, and the probability of its alignments that end in a blank, or do not.
 
-    __slots__ = ("blank", "children", "last", "next_blank", "next_token", "spelled", "token", "weight")
+    ahead_V, while the beam has it: the weights of what is longer by a token, or the most that they can be.
+    """
 
-    def __init__(self, last: int, spelled: Spelled, weight: float):
-        self.last, self.spelled, self.weight = last, spelled, weight
+    __slots__ = ("ahead_V", "blank", "children", "last", "parent", "spelled", "token", "weight")
+
+    def __init__(self, parent: "Prefix | None", last: int, spelled: Spelled, weight: float):
+        self.parent, self.last, self.spelled, self.weight = parent, last, spelled, weight
         self.children: dict[int, Prefix | None] = {}
-        self.blank = self.token = self.next_blank = self.next_token = 0.0
-
-    def advance(self) -> None:
-        """The next frame becomes this one."""
-        self.blank, self.token, self.next_blank, self.next_token = self.next_blank, self.next_token, 0.0, 0.0
+        self.ahead_V: np.ndarray | None = None
+        self.blank = self.token = 0.0
 
     def score(self) -> float:
-        return math.log(self.blank + self.token) + self.weight
+        prob = self.blank + self.token
+        return math.log(prob) + self.weight if prob else -math.inf
 
 
 class PrefixSearch:
@@ -55,6 +54,7 @@ class PrefixSearch:
     def decode(self, log_probs: Sequence[np.ndarray], search: SearchConfig) -> list[Found]:
         """log_probs: an array (S, V) an utterance. Where no word fits the likely tokens of all frames, all tokens count."""
         known = self.speller.known
+        search = replace(search, beam_size=search.beam_size or self.beam_size)
         everything = replace(search, token_mass=1.0, max_tokens=len(known.token_ids))
         found = []
         for log_probs_SV in known.graph.checked(log_probs):
@@ -65,12 +65,12 @@ class PrefixSearch:
     def _best(self, log_probs_SV: np.ndarray, search: SearchConfig) -> Found:
         if not len(log_probs_SV):
             return NOTHING
-        root = Prefix(BLANK if self.space is None else self.space, self.speller.start(), 0.0)
+        root = Prefix(None, BLANK if self.space is None else self.space, self.speller.start(), 0.0)
         root.blank = 1.0
         log_probs_SV, likely_SV, log_scale = pruned(log_probs_SV, search)
         beam = [root]
-        for frame in _likely(log_probs_SV, likely_SV):
-            beam = self._pruned(self._advanced(beam, frame, search), search)
+        for probs_V in np.where(likely_SV, np.exp(log_probs_SV, dtype=np.float64), 0.0):
+            beam = self._advanced(beam, probs_V, search)
             if not beam:
                 return NOTHING
             scale = max(prefix.blank + prefix.token for prefix in beam)
@@ -80,46 +80,90 @@ class PrefixSearch:
                 prefix.token /= scale
         return self._best_whole(beam, log_scale, search)
 
-    def _advanced(self, beam: list[Prefix], frame: Likely, search: SearchConfig) -> list[Prefix]:
-        """The prefixes that one frame more leads to (Hannun et al., 2014, arXiv:1408.2873, algorithm 1)."""
-        reached: dict[Prefix, None] = {}
-        for prefix in beam:
-            total = prefix.blank + prefix.token
-            for token, prob in frame:
-                if token == BLANK:
-                    prefix.next_blank += total * prob
-                    reached[prefix] = None
-                    continue
-                if token == prefix.last and prefix.token:
-                    prefix.next_token += prefix.token * prob
-                    reached[prefix] = None
-                new = prefix.blank if token == prefix.last else total
-                if new and (longer := self._longer(prefix, token, search)):
-                    longer.next_token += new * prob
-                    reached[longer] = None
-        for prefix in {**dict.fromkeys(beam), **reached}:
-            prefix.advance()
-        return list(reached)
-
-    def _longer(self, prefix: Prefix, token: int, search: SearchConfig) -> Prefix | None:
-        """The prefix with one token more; spaces in a row, and those at the start, are one."""
-        if token == self.space == prefix.last:
-            return prefix
-        if token not in prefix.children:
-            spelled = self.speller.extended(prefix.spelled, token)
-            prefix.children[token] = spelled and Prefix(token, spelled, _weight(spelled, search))
-        return prefix.children[token]
-
-    def _pruned(self, prefixes: list[Prefix], search: SearchConfig) -> list[Prefix]:
-        scored = [(prefix.score(), prefix) for prefix in prefixes if prefix.blank + prefix.token]
+    def _advanced(self, beam: list[Prefix], probs_V: np.ndarray, search: SearchConfig) -> list[Prefix]:
+        """The beam after one frame more (Hannun et al., 2014, arXiv:1408.2873, algorithm 1)."""
+        tokens_K = np.flatnonzero(probs_V)
+        tokens_K = tokens_K[tokens_K != BLANK]
+        probs_BK = self._longer_probs(beam, tokens_K, probs_V)
+        self._stay(beam, tokens_K, probs_V, probs_BK)
+        stayed = [(score, prefix) for prefix in beam if (score := prefix.score()) > -math.inf]
+        scored = [*stayed, *self._longer_ones(beam, tokens_K, probs_BK, [score for score, _ in stayed], search)]
         if not scored:
             return []
         least = max(score for score, _ in scored) - search.search_beam
-        kept = heapq.nlargest(search.beam_size or self.beam_size, (s for s in scored if s[0] >= least), key=lambda s: s[0])
-        beam = [prefix for _, prefix in kept]
-        for prefix in set(prefixes) - set(beam):
-            prefix.blank = prefix.token = 0.0
-        return beam
+        kept = [one for one in scored if one[0] >= least]
+        best = [prefix for _, prefix in heapq.nlargest(search.beam_size, kept, key=lambda one: one[0])]
+        for prefix in set(beam).difference(best):
+            prefix.ahead_V = None
+        return best
+
+    def _longer_probs(self, beam: list[Prefix], tokens_K: np.ndarray, probs_V: np.ndarray) -> np.ndarray:
+        """(B, K) probabilities of each prefix with each token more: after the same token only those that end in a blank.
+
+        Spaces in a row, and those at the start, are one: no prefix gets longer by the second.
+        """
+        blank_B = np.array([prefix.blank for prefix in beam])
+        total_B = blank_B + [prefix.token for prefix in beam]
+        last_B = np.array([prefix.last for prefix in beam])
+        if self.space is not None:
+            blank_B = np.where(last_B == self.space, 0.0, blank_B)
+        again_BK = last_B[:, None] == tokens_K
+        return np.where(again_BK, blank_B[:, None], total_B[:, None]) * probs_V[tokens_K]
+
+    def _stay(self, beam: list[Prefix], tokens_K: np.ndarray, probs_V: np.ndarray, probs_BK: np.ndarray) -> None:
+        """Move the beam's own prefixes on, with what they get from one another, which is taken out of probs_BK."""
+        row = {prefix: number for number, prefix in enumerate(beam)}
+        column = {token: number for number, token in enumerate(tokens_K.tolist())}
+        probs = probs_V.tolist()
+        for prefix in beam:
+            total = prefix.blank + prefix.token
+            held = total if prefix.last == self.space else prefix.token
+            prefix.blank, prefix.token = total * probs[BLANK], held * probs[prefix.last]
+            if prefix.parent in row and prefix.last in column:
+                place = row[prefix.parent], column[prefix.last]
+                prefix.token += float(probs_BK[place])
+                probs_BK[place] = 0.0
+
+    def _longer_ones(
+        self, beam: list[Prefix], tokens_K: np.ndarray, probs_BK: np.ndarray, stayed: list[float], search: SearchConfig
+    ) -> Iterator[tuple[float, Prefix]]:
+        """The scores of prefixes that the beam had not, and they: all that can be among its best.
+
+        They come in the order of the scores that the kindest language model would give them, or where it was asked
+        before has given them, so that the others need not be looked at.
+        """
+        best, top = max(stayed, default=-math.inf), sorted(stayed)
+        kindest_BK = self._kindest(beam, tokens_K, probs_BK, search)
+        candidates = np.flatnonzero((kindest_BK > -np.inf) & (kindest_BK >= best - search.search_beam))
+        for place in candidates[np.argsort(-kindest_BK.flat[candidates])].tolist():
+            row, column = divmod(place, len(tokens_K))
+            least = max(best - search.search_beam, top[0] if len(top) >= search.beam_size else -math.inf)
+            if kindest_BK[row, column] < least:
+                return
+            if longer := self._longer(beam[row], int(tokens_K[column]), search):
+                longer.blank, longer.token = 0.0, float(probs_BK[row, column])
+                score = longer.score()
+                best = max(best, score)
+                (heapq.heappush if len(top) < search.beam_size else heapq.heappushpop)(top, score)
+                yield score, longer
+
+    def _kindest(self, beam: list[Prefix], tokens_K: np.ndarray, probs_BK: np.ndarray, search: SearchConfig) -> np.ndarray:
+        """(B, K): the most that the score of each longer prefix can be."""
+        bonus = max(search.beta, 0.0) * self.speller.most_words
+        for prefix in beam:
+            if prefix.ahead_V is None:
+                prefix.ahead_V = np.full(len(self.speller.known.token_ids), prefix.weight + bonus)
+        with np.errstate(divide="ignore"):
+            return np.log(probs_BK) + np.stack([prefix.ahead_V[tokens_K] for prefix in beam])
+
+    def _longer(self, prefix: Prefix, token: int, search: SearchConfig) -> Prefix | None:
+        """The prefix with one token more; None where no word goes on so."""
+        if token not in prefix.children:
+            spelled = self.speller.extended(prefix.spelled, token)
+            prefix.children[token] = spelled and Prefix(prefix, token, spelled, _weight(spelled, search))
+        longer = prefix.children[token]
+        prefix.ahead_V[token] = longer.weight if longer else -math.inf
+        return longer
 
     def _best_whole(self, beam: list[Prefix], log_scale: float, search: SearchConfig) -> Found:
         """Of the beam's prefixes that are whole utterances; those of the same words are one."""
@@ -139,12 +183,3 @@ class PrefixSearch:
 
 def _weight(spelled: Spelled, search: SearchConfig) -> float:
     return search.alpha * spelled.log_prob + search.beta * spelled.num_words
-
-
-def _likely(log_probs_SV: np.ndarray, likely_SV: np.ndarray) -> list[Likely]:
-    """The likely tokens of each frame with their probabilities."""
-    probs_SV = np.exp(log_probs_SV, dtype=np.float64)
-    frames: list[Likely] = [[] for _ in likely_SV]
-    for frame, token in zip(*(axis.tolist() for axis in np.nonzero(likely_SV & (probs_SV > 0))), strict=True):
-        frames[frame].append((token, float(probs_SV[frame, token])))
-    return frames

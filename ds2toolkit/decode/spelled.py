@@ -91,6 +91,7 @@ class AnyWords:
         self.model = self.known.language_model
         self.texts = material.vocabulary.spellings
         self.by_character = material.unit == "character"
+        self.most_words = max(map(len, self.texts[1:])) if self.by_character else 1  # that a token can complete
         self.numbers: dict[str, list[int]] = {}
         for number, spelling in self.known.spellings():
             self.numbers.setdefault("".join(self.texts[token] for token in spelling).strip(), []).append(number)
@@ -118,8 +119,8 @@ class AnyWords:
 
     def with_word(self, spelled: Spelled, numbers: Sequence[int], text: str) -> Spelled:
         """With the word that the language model finds likeliest here; text: of one that it has not."""
-        steps = ((*self.model.step(spelled.state, number), number) for number in numbers)
-        state, log_prob, number = max(steps, key=lambda step: step[1])
+        steps = [(*self.model.step(spelled.state, number), number) for number in numbers]
+        state, log_prob, number = max(steps, key=lambda step: step[1]) if len(steps) > 1 else steps[0]
         word = self.known.words[number] if number != self.model.unknown else text
         return Spelled((spelled.words, word), state, self.NO_PART, spelled.log_prob + log_prob, spelled.num_words + 1)
 
@@ -145,6 +146,7 @@ class LexiconWords(AnyWords):
         self.known = Known(material)
         self.model = self.known.language_model
         self.by_character = material.unit == "character"
+        self.most_words = 1
         starts = (self.by_character or token.startswith(WORD_START) for token in material.vocabulary.tokens)
         self.begins = tuple(starts)
         self.root = Node({}, [])
@@ -159,8 +161,7 @@ class LexiconWords(AnyWords):
         node = before and (before.part or self.root).onward.get(token)
         if not node:
             return None
-        spelled = before._replace(part=node)
-        return self.closed(spelled) if self.by_character else spelled
+        return self.with_word(before, node.numbers, "") if self.by_character else before._replace(part=node)
 
     def closed(self, spelled: Spelled) -> Spelled | None:
         if spelled.part is None:

@@ -116,7 +116,8 @@ def entry(choice: Choice, made_for: dict[str, str], num_units: int) -> dict[str,
         {**surface.values(point), "error_rate": surface.total(point) / num_units, "kept": point in kept}
         for point in sorted(surface.errors)
     ]
-    rates = {"dev_error_rate": surface.total(choice.chosen) / num_units, "best_error_rate": surface.total(surface.bests[0]) / num_units}
+    points_of = {"dev_error_rate": choice.chosen, "best_error_rate": surface.bests[0]}
+    rates = {name: surface.total(point) / num_units for name, point in points_of.items()}
     return {"chosen": surface.values(choice.chosen), **rates, "of": made_for, "surface": points}
 
 
