@@ -50,7 +50,7 @@ def run_sh(recipe: Path, *arguments: str, environment: dict[str, str] = ENVIRONM
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-CLOCK = re.compile(rb'"(date|checkpoint)": "[^"]*"')  # a checkpoint carries the seconds of its training
+CLOCK = re.compile(rb'"(date|commit|checkpoint)": "[^"]*"')  # a checkpoint carries the seconds of its training
 
 
 def products(recipe: Path) -> dict[str, str]:
