@@ -51,6 +51,16 @@ def test_words_come_out_in_lower_case_with_the_same_probabilities(arpa, tmp_path
     assert ngram.read_arpa(arpa.with_suffix(".z")).tables[1] == upper.tables[1]
 
 
+def test_kenlm_reads_a_copy_of_a_file_without_empty_lines(arpa, tmp_path):
+    kenlm = pytest.importorskip("flashlight.lib.text.decoder.kenlm")
+    dictionary = pytest.importorskip("flashlight.lib.text.dictionary").Dictionary()
+    dictionary.add_entry("cat")
+    lines = [line for line in arpa.read_text(encoding="utf-8").splitlines() if line]
+    arpa.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    copy_arpa(arpa, tmp_path / "G.arpa")
+    assert kenlm.KenLM(str(tmp_path / "G.arpa"), dictionary)
+
+
 def test_a_file_cut_off_is_refused_and_leaves_nothing(arpa, tmp_path):
     text = arpa.read_text(encoding="utf-8")
     arpa.write_text(text[: len(text) // 2], encoding="utf-8")

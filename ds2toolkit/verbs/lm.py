@@ -65,9 +65,13 @@ def given(recipe: Recipe, name: str) -> Path:
 
 
 def copy_arpa(source: Path, target: Path) -> None:
-    """Unpack an ARPA file, in lower case and without a preamble. Raises DataError when it is cut off or damaged."""
+    """Unpack an ARPA file, in lower case and without a preamble. Raises DataError when it is cut off or damaged.
+
+    KenLM asks for an empty line below the counts, which WSJ's files do not have.
+    """
     with whole(target) as part, part.open("w", encoding="utf-8") as out:
-        out.writelines(f"{line.lower()}\n" for line in arpa_lines(source))
+        for line in arpa_lines(source):
+            out.write("\n" * (line == "\\1-grams:") + f"{line.lower()}\n")
 
 
 def vocabulary_words(recipe: Recipe, train: list[list[str]]) -> list[str]:
