@@ -172,13 +172,23 @@ def test_what_is_chosen_stands_beside_the_checkpoint_with_its_surface(folder, ca
     assert (folder / "exp/ds2/tune/meta.json").stat().st_mtime_ns == before  # the network did not run again
     entries = json.loads((folder / "exp/ds2/search.json").read_text(encoding="utf-8"))
     assert entries.keys() == {"graph", "beam"} and (folder / "exp/ds2/tune.png").stat().st_size
-    for entry, names in ((entries["graph"], {"lm_scale"}), (entries["beam"], {"alpha", "beta"})):
-        assert entry["chosen"].keys() == names
-        (chosen,) = [point for point in entry["surface"] if entry["chosen"].items() <= point.items()]
-        assert chosen["kept"] and chosen["error_rate"] == entry["dev_error_rate"] >= entry["best_error_rate"]
+    for name, beam, names in (("graph", "search_beam", {"lm_scale"}), ("beam", "beam_size", {"alpha", "beta"})):
+        entry = entries[name]
+        assert entry["chosen"].keys() == {*names, beam}
+        weights = {name: entry["chosen"][name] for name in names}
+        (chosen,) = [point for point in entry["surface"] if weights.items() <= point.items()]
+        assert chosen["kept"] and chosen["error_rate"] >= entry["best_error_rate"]
+        assert_the_narrowest_that_is_as_good(entry, beam)
         assert entry["best_error_rate"] == min(point["error_rate"] for point in entry["surface"])
     assert "dev error rate" in capsys.readouterr().out
     assert_rates_are_real(recipe, entries["beam"])
+
+
+def assert_the_narrowest_that_is_as_good(entry, beam: str) -> None:
+    widths, rates = zip(*((one[beam], one["error_rate"]) for one in entry["beams"]), strict=True)
+    assert widths == tuple(sorted(widths)) and widths[-1] == {"beam_size": 500, "search_beam": 20.0}[beam]
+    chosen = widths.index(entry["chosen"][beam])
+    assert entry["dev_error_rate"] == rates[chosen] <= rates[-1] < min((*rates[:chosen], 100.0))
 
 
 def assert_rates_are_real(recipe, entry) -> None:
@@ -210,8 +220,8 @@ def test_decode_takes_what_was_chosen_and_says_so(folder, capsys):
     capsys.readouterr()
     decode.run(recipe, None, None, None, ["greedy", "kaldi", "beam"], 1)
     out = capsys.readouterr().out
-    assert "kaldi: lm_scale 0.25 (tuned on dev)" in out
-    assert "beam: alpha 1, beta 1 (of recipe.yaml, not tuned)" in out
+    assert "kaldi: lm_scale 0.25, search_beam 20 (tuned on dev)" in out
+    assert "beam: alpha 1, beta 1, beam_size 500 (of recipe.yaml, not tuned)" in out
     for method in ("greedy", "kaldi", "beam"):
         done = folder / "exp/ds2/decode" / method
         cost = json.loads((done / "cost-test.json").read_text(encoding="utf-8"))
@@ -229,7 +239,7 @@ def test_weights_of_another_checkpoint_or_language_model_are_not_used(folder, ca
     checkpoint.save(path, recogniser, {"more": 1})
     capsys.readouterr()
     decode.run(recipe, None, None, None, ["kaldi"], 1)
-    assert "lm_scale 1 (of recipe.yaml: what was tuned is for another checkpoint" in capsys.readouterr().out
+    assert "lm_scale 1, search_beam 20 (of recipe.yaml: what was tuned is for another checkpoint" in capsys.readouterr().out
     lm.run(load_with(folder, "lm: {order: 2}", "lm: {order: 1}"))
     graph.run(load(folder))
     capsys.readouterr()

@@ -53,7 +53,7 @@ def scaled_paths(decoder: Any, log_probs: Sequence[np.ndarray], search: SearchCo
 
 @dataclass(frozen=True)
 class Method:
-    """tuned_as: methods of the same name share what `ds2 tune` chose; tuned: which settings that is.
+    """tuned_as: methods of the same name share what `ds2 tune` chose; tuned: which weights that is; beam: and which beam.
 
     files: what these are chosen for, to know it again. min_batches: as many take about as long as to start a process.
     """
@@ -62,6 +62,7 @@ class Method:
     files: Callable[[Material], tuple[Path, ...]]
     tuned_as: str
     tuned: tuple[str, ...]
+    beam: str = "search_beam"
     min_batches: int = 6
 
 
@@ -92,8 +93,8 @@ def open_free(material: Material) -> Search:
 
 
 METHODS: dict[str, Method] = {
-    "beam": Method(open_beam, graph_files, "beam", ("alpha", "beta")),
-    "beam-free": Method(open_free, graph_files, "beam-free", ("alpha", "beta")),
+    "beam": Method(open_beam, graph_files, "beam", ("alpha", "beta"), "beam_size"),
+    "beam-free": Method(open_free, graph_files, "beam-free", ("alpha", "beta"), "beam_size"),
     "k2": of_k2("1best"),
     "kaldi": of_graph(KaldiDecoder),
     "k2-nbest": of_k2("nbest", tuned_as="rescored"),

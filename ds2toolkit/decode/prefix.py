@@ -9,6 +9,7 @@ import numpy as np
 
 from ds2toolkit.config import SearchConfig
 from ds2toolkit.decode.beam import BEAM_SIZES, BLANK, pruned
+from ds2toolkit.decode.contexts import Contexts
 from ds2toolkit.decode.search import NOTHING, Found, Material
 from ds2toolkit.decode.spelled import AnyWords, LexiconWords, Spelled, word_list
 
@@ -16,7 +17,8 @@ from ds2toolkit.decode.spelled import AnyWords, LexiconWords, Spelled, word_list
 class Prefix:
     """Tokens that an utterance may begin with, and the probability of its alignments that end in a blank, or do not.
 
-    ahead_V, while the beam has it: the weights of what is longer by a token, or the most that they can be.
+    ahead_V, while the beam has it: the weights of what is longer by a token, or the most that they can be; where
+    outputs are characters, the row of its context.
     """
 
     __slots__ = ("ahead_V", "blank", "children", "last", "parent", "spelled", "token", "weight")
@@ -44,6 +46,9 @@ class PrefixSearch:
         self.speller = (LexiconWords if lexicon else AnyWords)(material)
         self.space = material.vocabulary.tokens.index(" ") if " " in material.vocabulary.tokens else None
         self.beam_size = BEAM_SIZES[material.unit]
+        singles = all(len(text) == 1 and text != " " for text in material.vocabulary.spellings[1:])
+        by_character = material.unit == "character" and singles
+        self.contexts = Contexts(self.speller, material.arpa) if by_character else None
 
     def __enter__(self) -> "PrefixSearch":
         return self
@@ -148,13 +153,24 @@ class PrefixSearch:
                 yield score, longer
 
     def _kindest(self, beam: list[Prefix], tokens_K: np.ndarray, probs_BK: np.ndarray, search: SearchConfig) -> np.ndarray:
-        """(B, K): the most that the score of each longer prefix can be."""
+        """(B, K): the most that the score of each longer prefix can be, or, of single characters, what it is."""
+        with np.errstate(divide="ignore"):
+            return np.log(probs_BK) + (self._weights if self.contexts else self._most)(beam, tokens_K, search)
+
+    def _weights(self, beam: list[Prefix], tokens_K: np.ndarray, search: SearchConfig) -> np.ndarray:
+        for prefix in beam:
+            if prefix.ahead_V is None:
+                prefix.ahead_V = self.contexts.row(prefix.spelled)
+        log_probs_BK = self.contexts.fill([p.ahead_V for p in beam], [p.spelled for p in beam], tokens_K)
+        more_BK = search.alpha * log_probs_BK if search.alpha else np.where(log_probs_BK > -np.inf, 0.0, -np.inf)
+        return np.array([prefix.weight for prefix in beam])[:, None] + more_BK + search.beta
+
+    def _most(self, beam: list[Prefix], tokens_K: np.ndarray, search: SearchConfig) -> np.ndarray:
         bonus = max(search.beta, 0.0) * self.speller.most_words
         for prefix in beam:
             if prefix.ahead_V is None:
                 prefix.ahead_V = np.full(len(self.speller.known.token_ids), prefix.weight + bonus)
-        with np.errstate(divide="ignore"):
-            return np.log(probs_BK) + np.stack([prefix.ahead_V[tokens_K] for prefix in beam])
+        return np.stack([prefix.ahead_V[tokens_K] for prefix in beam])
 
     def _longer(self, prefix: Prefix, token: int, search: SearchConfig) -> Prefix | None:
         """The prefix with one token more; None where no word goes on so."""
@@ -162,7 +178,8 @@ class PrefixSearch:
             spelled = self.speller.extended(prefix.spelled, token)
             prefix.children[token] = spelled and Prefix(prefix, token, spelled, _weight(spelled, search))
         longer = prefix.children[token]
-        prefix.ahead_V[token] = longer.weight if longer else -math.inf
+        if not self.contexts:
+            prefix.ahead_V[token] = longer.weight if longer else -math.inf
         return longer
 
     def _best_whole(self, beam: list[Prefix], log_scale: float, search: SearchConfig) -> Found:

@@ -19,7 +19,7 @@ def draw(tuned: dict[str, dict[str, Any]], path: Path) -> bool:
 
     figure = Figure(figsize=(4.8 * len(tuned), 3.8), layout="constrained")
     for panel, (name, entry) in zip(figure.subplots(1, len(tuned), squeeze=False)[0], tuned.items(), strict=True):
-        names = list(entry["chosen"])
+        names = [name for name in entry["chosen"] if name in entry["surface"][0]]
         points = np.array([[point[axis] for axis in names] for point in entry["surface"]])
         rates = 100 * np.array([point["error_rate"] for point in entry["surface"]])
         kept = np.array([point["kept"] for point in entry["surface"]])

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from lhotse.cut import Cut, MonoCut
@@ -13,7 +14,7 @@ from ds2toolkit.config import SearchConfig, to_dict
 from ds2toolkit.data import cuts as cut_files
 from ds2toolkit.data.batch import Utterances
 from ds2toolkit.decode import stored, tuned
-from ds2toolkit.decode.beam import BLANK
+from ds2toolkit.decode.beam import BEAM_SIZES, BLANK
 from ds2toolkit.decode.emissions import emissions, graph_text, greedy_text
 from ds2toolkit.decode.graph import Graph
 from ds2toolkit.decode.k2_worker import HOW_TO_GET_K2, k2_available
@@ -107,10 +108,10 @@ def setting(method: str, material: Material | None, config: SearchConfig, path: 
     """A method's settings: those that were tuned for this checkpoint and this language model, else recipe.yaml's."""
     if method not in METHODS:
         return config
-    one = METHODS[method]
+    one, config = METHODS[method], replace(config, beam_size=config.beam_size or BEAM_SIZES[material.unit])
     search, origin = tuned.settings(tuned.read(path.parent), one.tuned_as, made_for(method, material, path), config)
     if one.tuned:
-        print(f"{method}: {', '.join(f'{name} {getattr(search, name):g}' for name in one.tuned)} ({origin})")
+        print(f"{method}: {', '.join(f'{name} {getattr(search, name):g}' for name in (*one.tuned, one.beam))} ({origin})")
     return search
 
 

@@ -1,4 +1,4 @@
-"""Stage `tune`: the weights of language model and word count, chosen on the dev set for `decode` to find."""
+"""Stage `tune`: weights of language model and word count, and beams, chosen on the dev set for `decode` to find."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +13,7 @@ from ds2toolkit import checkpoint
 from ds2toolkit.checkpoint import Recogniser
 from ds2toolkit.config import SearchConfig
 from ds2toolkit.decode import surface, tune, tuned
+from ds2toolkit.decode.beam import BEAM_SIZES
 from ds2toolkit.decode.emissions import graph_text
 from ds2toolkit.decode.methods import METHODS
 from ds2toolkit.decode.search import Material
@@ -28,6 +29,8 @@ from ds2toolkit.verbs import decode
 MAX_UTTERANCES = 1000
 MAX_BYTES = 1 << 30
 DEFAULT = ("kaldi", "beam")
+SHARES = {"beam_size": (1 / 8, 1 / 4, 1 / 2, 1), "search_beam": (0.4, 0.6, 0.8, 1)}  # of the beam in recipe.yaml
+OF_WEIGHTS = 1  # which of these the weights are chosen at
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,10 @@ def run(recipe: Recipe, exp: str | None, graph: Path | None, methods: list[str] 
     material = decode.material_of(graph or decode.graph_of(recipe, None, "tune"), recogniser)
     dev = dev_set(recipe, recogniser, path)
     for method in one_a_group(methods or list(DEFAULT)):
-        one = METHODS[method]
-        choice = tune.tune(one.tuned, partial(errors, dev, method, material, recipe.config.search, num_jobs))
-        found = entry(choice, decode.made_for(method, material, path), dev.num_units)
-        entries = tuned.add(folder, one.tuned_as, found)
-        report(one.tuned_as, found)
+        found = choose(dev, method, material, recipe.config.search, num_jobs)
+        found["of"] = decode.made_for(method, material, path)
+        entries = tuned.add(folder, METHODS[method].tuned_as, found)
+        report(METHODS[method].tuned_as, found)
     drawn = surface.draw(entries, folder / "tune.png")
     print(f"kept in {shown(folder / tuned.NAME)}" + (f", drawn in {shown(folder / 'tune.png')}" if drawn else ""))
 
@@ -96,6 +98,24 @@ def some(cuts: list[Cut], recogniser: Recogniser) -> list[Cut]:
     return [cuts[n] for n in sorted(np.random.default_rng(0).permutation(len(cuts))[:number])]
 
 
+def beams(method: str, config: SearchConfig, unit: str) -> list[float]:
+    """The widths of a method's beam that are tried: up to the one in recipe.yaml, which is the paper's by default."""
+    name = METHODS[method].beam
+    widest = getattr(config, name) or BEAM_SIZES[unit]
+    return [type(widest)(max(share * widest, 1)) for share in SHARES[name]]
+
+
+def choose(dev: Dev, method: str, material: Material, config: SearchConfig, num_jobs: int) -> dict[str, Any]:
+    """Weights at a beam that is narrow, for time; then the beam, with these."""
+    one, widths = METHODS[method], beams(method, config, dev.recogniser.unit)
+    at = {one.beam: widths[OF_WEIGHTS]}
+    searched = partial(errors, dev, method, material, config, num_jobs)
+    choice = tune.tune(one.tuned, lambda points: searched([{**point, **at} for point in points]))
+    weights = choice.surface.values(choice.chosen)
+    tried = searched([{**weights, one.beam: width} for width in widths])
+    return entry(choice, dev.num_units) | beam_entry(one.beam, widths, tried, weights, dev.num_units)
+
+
 def errors(
     dev: Dev, method: str, material: Material, config: SearchConfig, num_jobs: int, points: Sequence[dict[str, float]]
 ) -> np.ndarray:
@@ -109,22 +129,30 @@ def errors(
     return counted
 
 
-def entry(choice: Choice, made_for: dict[str, str], num_units: int) -> dict[str, Any]:
+def entry(choice: Choice, num_units: int) -> dict[str, Any]:
     """What search.json says of one choice."""
     surface, kept = choice.surface, set(choice.fine.plateau())
     points = [
         {**surface.values(point), "error_rate": surface.total(point) / num_units, "kept": point in kept}
         for point in sorted(surface.errors)
     ]
-    points_of = {"dev_error_rate": choice.chosen, "best_error_rate": surface.bests[0]}
-    rates = {name: surface.total(point) / num_units for name, point in points_of.items()}
-    return {"chosen": surface.values(choice.chosen), **rates, "of": made_for, "surface": points}
+    return {"best_error_rate": surface.total(surface.bests[0]) / num_units, "surface": points}
+
+
+def beam_entry(name: str, widths: list[float], tried: np.ndarray, weights: dict[str, float], num_units: int) -> dict[str, Any]:
+    """What it says of the beam: the narrowest that makes no more errors on the dev set than the widest is chosen."""
+    rates = (tried.sum(axis=1) / num_units).tolist()
+    width, rate = next((width, rate) for width, rate in zip(widths, rates, strict=True) if rate <= rates[-1])
+    lines = [{name: width, "error_rate": rate} for width, rate in zip(widths, rates, strict=True)]
+    return {"chosen": {**weights, name: width}, "dev_error_rate": rate, "beams": lines}
 
 
 def report(name: str, found: dict[str, Any]) -> None:
     chosen = ", ".join(f"{axis} {value:g}" for axis, value in found["chosen"].items())
     kept = sum(point["kept"] for point in found["surface"])
+    *_, (beam, widest) = ((name, one[name]) for one in found["beams"] for name in one if name in found["chosen"])
     print(
         f"{name}: {chosen}, dev error rate {found['dev_error_rate']:.2%}: the middle of {kept} settings that are within one"
-        f" standard error of the best, {found['best_error_rate']:.2%}; {len(found['surface'])} were tried"
+        f" standard error of the best, {found['best_error_rate']:.2%}; {len(found['surface'])} were tried;"
+        f" a {beam} of {widest:g} makes no fewer errors"
     )
