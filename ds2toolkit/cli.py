@@ -52,6 +52,8 @@ TUNE = {
 NOISE = {
     "--musan": {"type": Path, "help": "a copy of MUSAN (OpenSLR 17)"},
     "--rirs": {"type": Path, "help": "a copy of RIRS_NOISES (OpenSLR 28)"},
+    "--noises": {"type": Path, "help": "a folder of recordings of noise"},
+    "--test-noises": {"metavar": "PATTERN", "help": "those of --noises that only test sets such as test-10dB hear, as in '*_2-*'"},
     "--download": {"action": "store_true", "help": "fetch both from OpenSLR"},
 }
 NEW = {"folder": {"type": Path, "help": "the folder to make, such as egs/mine or ~/mine"}}
@@ -107,7 +109,7 @@ LIST = {"folder": {"nargs": "?", "type": Path, "default": Path("."), "help": "wh
 VERBS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "download": ("fetch the corpus, link your copy, or make the toy corpus", RECIPE | CORPUS | SIZE | OPTIONS),
     "prepare": ("read the corpus into Lhotse cuts and report what was dropped", RECIPE | CORPUS | JOBS | OPTIONS),
-    "noise": ("read MUSAN and RIRS_NOISES, for noise on training utterances", RECIPE | NOISE),
+    "noise": ("read MUSAN, RIRS_NOISES or any recordings, for noise on training utterances and in test sets", RECIPE | NOISE),
     "features": ("compute features, and their mean and variance", RECIPE | JOBS),
     "lang": ("make the vocabulary of the network's outputs", RECIPE),
     "lm": ("estimate the n-gram language model, or take the corpus's own", RECIPE),

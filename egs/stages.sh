@@ -5,7 +5,7 @@ set -euo pipefail
 script=${BASH_SOURCE[1]}
 recipe=$(cd "$(dirname "$script")" && pwd)
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-stage=0 stop_stage=100 nj= conf= exp= variant= corpus= size= option= help= given_recipe=
+stage=0 stop_stage=100 nj= conf= exp= variant= corpus= size= option= noises= help= given_recipe=
 unset corpus_dir model
 
 usage() {
@@ -20,6 +20,7 @@ Options:
   --variant NAME    a variant of recipe.yaml; --mini and --corpus NAME are short for it
   --corpus-dir DIR  a copy of the corpus that you already have
   --option K=V      an option of the recipe's prepare(), as in channel=4
+  --noises DIR      recordings of noise, where the recipe has a stage for it
   --conf NAME       training configuration: conf/NAME.yaml or a path
   --exp NAME        name of the experiment folder below exp/ (default ds2)
   --model DIR       test another recipe's model, as in ../librispeech/exp/ds2: only stages that test are run
@@ -37,13 +38,13 @@ while [ $# -gt 0 ]; do
     --help|-h) help=true; shift ;;
     --toy) toy=toy; shift ;;
     --mini) variant=mini; shift ;;
-    --stage|--stop-stage|--nj|--conf|--exp|--variant|--corpus|--corpus-dir|--size|--option|--model|--recipe)
+    --stage|--stop-stage|--nj|--conf|--exp|--variant|--corpus|--corpus-dir|--size|--option|--noises|--model|--recipe)
       [ $# -ge 2 ] || fail "$1 needs a value"
       name=${1#--}; printf -v "${name//-/_}" %s "$2"
       [ "$1" != --recipe ] || given_recipe=true
       shift 2 ;;
     *) fail "unknown option $1; the options are --stage --stop-stage --toy --size --mini --variant --corpus" \
-         "--corpus-dir --option --conf --exp --model --nj --help" ;;
+         "--corpus-dir --option --noises --conf --exp --model --nj --help" ;;
   esac
 done
 for number in "$stage" "$stop_stage" "${nj:-1}" "${size:-1}"; do
@@ -79,6 +80,7 @@ options_of() {
       [ -z "$option" ] || printf '%s\n' --option "$option" ;;
     train) [ -z "$conf" ] || printf '%s\n' --conf "$conf" ;;
   esac
+  case $1 in noise) [ -z "$noises" ] || printf '%s\n' --noises "$noises" ;; esac
   case $1 in download) [ -z "$size" ] || printf '%s\n' --size "$size" ;; esac
   case $1 in prepare|features|tune|decode) [ -z "$nj" ] || printf '%s\n' --nj "$nj" ;; esac
   case $1 in train|tune|decode|score) [ -z "$exp" ] || printf '%s\n' --exp "$exp" ;; esac
@@ -96,7 +98,8 @@ stage() {
   fi
   mapfile -t options < <(options_of "$verb")
   shift 3
-  set -- ds2 "$@" --recipe "$recipe" "${options[@]}"
+  [ "$verb" = compare ] || set -- "$@" --recipe "$recipe" "${options[@]}"
+  set -- ds2 "$@"
   echo "$(date '+%Y-%m-%d %H:%M:%S') Stage $number: $title" >&2
   echo "    $(printf '%q ' "$@")" >&2
   "$@"

@@ -123,7 +123,7 @@ def test_a_toy_recipe_makes_its_own_and_another_is_told_how(tmp_path):
     recipe = a_recipe(tmp_path, "thchs30-toy")
     noise.run(recipe, None, None, download=False)
     assert ids(recipe.data / "noise/cuts.jsonl.gz") == MUSAN_IDS + RIRS_NOISE_IDS
-    with pytest.raises(UserError, match=r"--musan DIR, --rirs DIR or both; or --download.*11 GB"):
+    with pytest.raises(UserError, match=r"--musan DIR, --rirs DIR or both, or --noises DIR; or --download.*11 GB"):
         noise.run(a_recipe(tmp_path, None), None, None, download=False)
 
 

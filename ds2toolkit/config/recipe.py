@@ -1,9 +1,12 @@
 """What recipe.yaml says of a corpus: splits, features, outputs, language model."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ds2toolkit.errors import ConfigError
+
+NOISY = re.compile(r"(?P<clean>.+)-(?P<snr_db>-?\d+)dB")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,13 @@ class SplitConfig:
 
     def __iter__(self):
         return iter(dict.fromkeys((*self.train, *self.dev, *self.test)))
+
+    @property
+    def noisy(self) -> dict[str, tuple[str, float]]:
+        """Test sets that `ds2 noise` makes of others: `test-10dB` is `test` with noise at 10 dB, so ("test", 10.0)."""
+        matches = ((name, NOISY.fullmatch(name)) for name in self.test)
+        found = {name: (match["clean"], float(match["snr_db"])) for name, match in matches if match}
+        return {name: of for name, of in found.items() if of[0] in self.test}
 
 
 @dataclass(frozen=True)

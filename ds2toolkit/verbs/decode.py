@@ -69,6 +69,8 @@ def check_language(recipe: Recipe, recogniser: Recogniser) -> None:
 
 def test_sets(recipe: Recipe) -> list[str]:
     """Those that this copy of the corpus has. Raises UserError when there is none."""
+    for split in recipe.config.splits.noisy:
+        recipe.need(recipe.cuts(split), "noise", "decode")
     found = [split for split in recipe.config.splits.test if recipe.cuts(split).exists()]
     if not found:
         recipe.need(recipe.cuts(recipe.config.splits.test[0]), "prepare", "decode")

@@ -1,4 +1,4 @@
-"""Verb `noise`: MUSAN and RIRS_NOISES, read by Lhotse's recipes, as noise and rooms for a recipe's training."""
+"""Verb `noise`: MUSAN, RIRS_NOISES or any recordings as noise and rooms for a recipe's training, and for its tests."""
 
 import shutil
 import zipfile
@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lhotse import MonoCut, RecordingSet
+from lhotse.cut import Cut
 from lhotse.recipes.musan import MUSAN_URL, prepare_musan
 from lhotse.recipes.rir_noise import RIR_NOISE_ZIP_URL, prepare_rir_noise
 
 from ds2toolkit.data import cuts as cut_files
+from ds2toolkit.data import noisy
 from ds2toolkit.data.archive import unpack
 from ds2toolkit.data.corpus import audio_fault, read_lines
 from ds2toolkit.data.fetch import fetch
@@ -28,34 +30,67 @@ RIRS_PARTS = ("pointsource_noises", REAL, "simulated_rirs")
 TRUNCATED = "audio is truncated"
 
 
-def run(recipe: Recipe, musan: Path | None, rirs: Path | None, download: bool) -> None:
-    """Write data/noise anew: noises from MUSAN and RIRS_NOISES, rooms from the second; either corpus will do.
+def run(
+    recipe: Recipe,
+    musan: Path | None,
+    rirs: Path | None,
+    download: bool,
+    noises: Path | None = None,
+    test_noises: str | None = None,
+) -> None:
+    """Write data/noise anew: noises and rooms of the corpora that are named; and test sets in noise, where the recipe has any.
 
-    What stands there stays where no corpus is named.
+    What stands there stays where none is named. noises: a folder of recordings, of which those that the pattern
+    test_noises fits are kept from training and make the test sets.
     """
     folder = recipe.work / "corpus-noise"
-    if not download and musan is None and rirs is None and (recipe.data / "noise").exists():
-        print(f"{shown(recipe.data / 'noise')} is there already; name --musan or --rirs to make it anew")
+    if not download and musan is noises is rirs is None and (recipe.data / "noise").exists():
+        print(f"{shown(recipe.data / 'noise')} is there already; name --musan, --rirs or --noises to make it anew")
         return
+    if recipe.config.splits.noisy and not (noises and test_noises):
+        names = ", ".join(recipe.config.splits.noisy)
+        raise UserError(f"{names}: made with --noises DIR --test-noises PATTERN, recordings that training doesn't hear")
     if download:
         musan, rirs = musan or fetch_musan(folder), rirs or fetch_rirs(folder)
-    elif musan is None and rirs is None:
+    elif musan is noises is rirs is None:
         musan, rirs = made_up(recipe, folder)
-    noises: list[MonoCut] = []
+    train_with: list[Cut] = []
     rooms: list[MonoCut] = []
+    if noises is not None:
+        train_with += read_noises(recipe, noises, test_noises)
     if musan is not None:
-        noises += read_musan(musan)
+        train_with += read_musan(musan)
     if rirs is not None:
         more, rooms = read_rirs(rirs)
-        noises += more
-    write(recipe, noises, rooms)
+        train_with += more
+    write(recipe, train_with, rooms)
+
+
+def read_noises(recipe: Recipe, folder: Path, test_noises: str | None) -> list[Cut]:
+    """The recordings to train with; the test sets in noise are made of the others."""
+    found = noisy.read_folder(folder, recipe.config.features.sample_rate_hz)
+    held_out = {path for path in found if test_noises and path.match(test_noises)}
+    if test_noises and not 0 < len(held_out) < len(found):
+        raise UserError(f"--test-noises {test_noises!r} fits {len(held_out)} of {len(found)} recordings in {shown(folder)}")
+    print(f"{shown(folder)}: {len(found) - len(held_out):,d} noises to train with, {len(held_out):,d} for test sets alone")
+    for name in recipe.config.splits.noisy:
+        write_noisy(recipe, name, [found[path] for path in sorted(held_out)])
+    return [cut for path, cut in found.items() if path not in held_out]
+
+
+def write_noisy(recipe: Recipe, name: str, noises: list[Cut]) -> None:
+    clean, snr_db = recipe.config.splits.noisy[name]
+    cuts = list(cut_files.read(recipe.need(recipe.cuts(clean), "prepare", "noise")))
+    recipe.cuts(name).unlink(missing_ok=True)  # the set is there again when all of its audio is
+    cut_files.write(noisy.in_noise(cuts, noises, snr_db, recipe.data / "audio" / name, name), recipe.cuts(name))
+    print(f"{name}: {len(cuts):,d} utterances of {clean} in noise at {snr_db:g} dB")
 
 
 def made_up(recipe: Recipe, folder: Path) -> tuple[Path, Path]:
     """Toy corpora for a toy. Raises UserError for a recipe that is none."""
     if not recipe.is_toy:
         raise UserError(
-            "noise needs --musan DIR, --rirs DIR or both; or --download, which fetches MUSAN (OpenSLR 17, 11 GB)\n"
+            "noise needs --musan DIR, --rirs DIR or both, or --noises DIR; or --download, which fetches MUSAN (OpenSLR 17, 11 GB)\n"
             f"and RIRS_NOISES (OpenSLR 28, 1.3 GB) to {shown(folder)} and unpacks them there.\n"
             f"Run: ds2 noise --recipe {shown(recipe.folder)} --musan DIR --rirs DIR, and then this again"
         )
@@ -186,7 +221,7 @@ def say_quirks(root: Path, num_multichannel: int) -> None:
             print(f"named by {shown(path)} but not there: {len(missing)}, the first {missing[0]}")
 
 
-def write(recipe: Recipe, noises: list[MonoCut], rooms: list[MonoCut]) -> None:
+def write(recipe: Recipe, noises: list[Cut], rooms: list[MonoCut]) -> None:
     """Write the cuts at the recipe's sample rate, both lists or none. Rooms are left out where there are none."""
     rate_hz, folder = recipe.config.features.sample_rate_hz, recipe.data / "noise"
     with whole_folder(folder) as part:

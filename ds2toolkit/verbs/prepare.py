@@ -25,7 +25,7 @@ def run(recipe: Recipe, corpus_dir: Path | None, num_jobs: int, options: list[st
     if dropped := sum(report.counts().values()):
         print(f"dropped {dropped} utterances: {shown(recipe.data / 'report.txt')} says which and why")
     print("\n".join(report.notes), end="\n" if report.notes else "")
-    if missing := [name for name in recipe.config.splits if name not in splits]:
+    if missing := [name for name in recipe.config.splits if name not in splits and name not in recipe.config.splits.noisy]:
         print(f"not in this copy of the corpus: {', '.join(missing)} (prepare() found: {', '.join(splits)})")
 
 
