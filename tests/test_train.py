@@ -361,6 +361,19 @@ def test_the_average_is_measured_and_kept_as_best(tmp_path, tone_cuts):
     assert evaluate(run.recogniser, run.dev, run.budget_s)[0] != loss
 
 
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_epoch_that_is_kept(tmp_path, tone_cuts, keep):
+    """A learning rate that grows until nothing is left of what was learned: the last epoch is not the best."""
+    ruinous = {"kind": "sgd", "learning_rate": 1e-4, "schedule": "anneal", "anneal_factor": 0.02}
+    run = make_run(tmp_path, tone_cuts, num_epochs=3, optimiser=ruinous, keep=keep, seed=1)
+    run.run()
+    history = run.state.history
+    best = min(history, key=lambda line: (line["dev_error_rate"], line["dev_loss"]))
+    assert best is not history[-1]
+    dev_loss, _ = evaluate(checkpoint.load(tmp_path / "best.pt")[0], run.dev, run.budget_s)
+    assert dev_loss == (best if keep == "best" else history[-1])["dev_loss"]
+
+
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
 def test_every_optimiser_learns(tmp_path, tone_cuts, kind):
     rate = {"sgd": 1e-3, "adam": 1e-2, "adamw": 1e-2}[kind]

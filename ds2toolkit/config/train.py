@@ -93,12 +93,15 @@ class TrainConfig:
     """One training run: network, optimiser, batches, augmentation; on how much of the training set (train_fraction).
 
     early_stop_epochs: it ends after so many epochs without a new best on the dev set (0: never before num_epochs).
+    keep: the epoch whose weights best.pt has: the best on the dev set, as in the paper, or the last, for a dev set too
+    small to tell.
     """
 
     seed: int = 0
     train_fraction: float = 1.0
     num_epochs: int = 20
     early_stop_epochs: int = 0
+    keep: Literal["best", "last"] = "best"
     precision: Literal["fp32", "bf16"] = "fp32"
     save_every_s: float = 600.0
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -191,7 +191,7 @@ class Run:
             raise UserError(advice(reason, self.config.optimiser))
 
     def end_epoch(self) -> None:
-        """Measure on the dev set, averaged weights where there are any, and keep them when they are the best."""
+        """Measure on the dev set, averaged weights where there are any, and keep them as `keep` says."""
         s = self.state
         line = {"epoch": s.epoch, "train_loss": s.loss_sum / max(s.num_utterances, 1)}
         s.epoch, s.batch, s.loss_sum, s.num_utterances = s.epoch + 1, 0, 0.0, 0
@@ -199,7 +199,7 @@ class Run:
             dev_loss, counts = evaluate(self.recogniser, self.dev, self.budget_s)
             line |= {"dev_loss": dev_loss, "dev_error_rate": counts.rate, "seconds": s.seconds}
             s.history.append(line)
-            if since_best(s.history) == 0:
+            if since_best(s.history) == 0 or self.config.keep == "last":
                 self.save(self.folder / "best.pt")
         self.save_last()
         self.report(line)

@@ -53,7 +53,9 @@ def train(recipe: Recipe, config: TrainConfig, folder: Path, restart: bool) -> N
         print(f"going on from {shown(training.last)}, epoch {training.state.epoch}")
     describe(training)
     training.run()
-    print(f"best dev error rate {training.state.best:.2%} in {shown(folder / 'best.pt')}")
+    of_last = config.keep == "last"
+    rate = training.state.history[-1]["dev_error_rate"] if of_last else training.state.best
+    print(f"{'last' if of_last else 'best'} dev error rate {rate:.2%} in {shown(folder / 'best.pt')}")
 
 
 def new_recogniser(recipe: Recipe, config: TrainConfig) -> Recogniser:
