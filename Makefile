@@ -33,7 +33,7 @@ demo: $(READY)
 	bash egs/librispeech/run.sh --toy
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest -q -rs
+	$(VENV)/bin/python -m pytest -q -rs -n logical --dist loadfile
 
 clean:
 	rm -rf $(VENV) egs/*/toy egs/*/*-toy

@@ -42,7 +42,7 @@ setup(
     extras_require={
         "toy": ["espeakng-loader>=0.2.4"],
         "plots": ["matplotlib>=3.7"],
-        "dev": ["pytest>=8", "hypothesis>=6.100"],
+        "dev": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100"],
     },
     entry_points={"console_scripts": ["ds2=ds2toolkit.cli:main"]},
 )

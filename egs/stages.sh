@@ -6,6 +6,7 @@ script=${BASH_SOURCE[1]}
 recipe=$(cd "$(dirname "$script")" && pwd)
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 stage=0 stop_stage=100 nj= conf= exp= variant= corpus= size= option= noises= help= given_recipe=
+settings=()
 unset corpus_dir model
 
 usage() {
@@ -22,6 +23,7 @@ Options:
   --option K=V      an option of the recipe's prepare(), as in channel=4
   --noises DIR      recordings of noise, where the recipe has a stage for it
   --conf NAME       training configuration: conf/NAME.yaml or a path
+  --set K=V         a setting of the training configuration, as in seed=1; as often as you like
   --exp NAME        name of the experiment folder below exp/ (default ds2)
   --model DIR       test another recipe's model, as in ../librispeech/exp/ds2: only stages that test are run
   --nj N            number of parallel jobs
@@ -38,13 +40,16 @@ while [ $# -gt 0 ]; do
     --help|-h) help=true; shift ;;
     --toy) toy=toy; shift ;;
     --mini) variant=mini; shift ;;
+    --set)
+      [ $# -ge 2 ] || fail "$1 needs a value"
+      settings+=(--set "$2"); shift 2 ;;
     --stage|--stop-stage|--nj|--conf|--exp|--variant|--corpus|--corpus-dir|--size|--option|--noises|--model|--recipe)
       [ $# -ge 2 ] || fail "$1 needs a value"
       name=${1#--}; printf -v "${name//-/_}" %s "$2"
       [ "$1" != --recipe ] || given_recipe=true
       shift 2 ;;
     *) fail "unknown option $1; the options are --stage --stop-stage --toy --size --mini --variant --corpus" \
-         "--corpus-dir --option --noises --conf --exp --model --nj --help" ;;
+         "--corpus-dir --option --noises --conf --set --exp --model --nj --help" ;;
   esac
 done
 for number in "$stage" "$stop_stage" "${nj:-1}" "${size:-1}"; do
@@ -78,7 +83,9 @@ options_of() {
     download|prepare)
       [ -z "${corpus_dir-}" ] || printf '%s\n' --corpus-dir "$corpus_dir"
       [ -z "$option" ] || printf '%s\n' --option "$option" ;;
-    train) [ -z "$conf" ] || printf '%s\n' --conf "$conf" ;;
+    train)
+      [ -z "$conf" ] || printf '%s\n' --conf "$conf"
+      [ ${#settings[@]} -eq 0 ] || printf '%s\n' "${settings[@]}" ;;
   esac
   case $1 in noise) [ -z "$noises" ] || printf '%s\n' --noises "$noises" ;; esac
   case $1 in download) [ -z "$size" ] || printf '%s\n' --size "$size" ;; esac

@@ -183,12 +183,13 @@ def test_run_sh_gives_each_verb_the_options_it_takes(tmp_path):
     ds2.write_text('#!/bin/sh\necho "$@"\n', encoding="utf-8")
     ds2.chmod(0o755)
     options = "--corpus thchs30 --toy --size 4 --nj 1 --conf tiny --exp mine --option corpus=thchs30 --corpus-dir docs".split()
+    options += ["--set", "seed=1", "--set", "num_epochs=2"]
     run = run_sh(*options, recipe="mandarin", path=tmp_path)
     recipe = f"--recipe {ROOT}/egs/mandarin --variant thchs30-toy"
     corpus = f"--corpus-dir {ROOT}/docs --option corpus=thchs30"
     assert run.stdout.splitlines() == [
         f"download {recipe} {corpus} --size 4", f"prepare {recipe} {corpus} --nj 1", f"features {recipe} --nj 1", f"lang {recipe}",
-        f"lm {recipe}", f"graph {recipe}", f"train {recipe} --conf tiny --exp mine", f"tune {recipe} --nj 1 --exp mine",
+        f"lm {recipe}", f"graph {recipe}", f"train {recipe} --conf tiny --set seed=1 --set num_epochs=2 --exp mine", f"tune {recipe} --nj 1 --exp mine",
         f"decode {recipe} --nj 1 --exp mine", f"score {recipe} --exp mine",
     ]  # fmt: skip
 

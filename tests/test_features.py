@@ -16,6 +16,7 @@ from lhotse.features.base import get_extractor_type
 from lhotse.utils import compute_num_frames
 
 from ds2toolkit.config import FeatureConfig
+from ds2toolkit.data.corpus import read_cut
 from ds2toolkit.data.features import (
     POWER_FLOOR,
     STD_FLOOR,
@@ -27,6 +28,7 @@ from ds2toolkit.data.features import (
     num_bins,
     num_frames,
 )
+from ds2toolkit.data.store import load_features
 from ds2toolkit.errors import ConfigError, DataError, UserError
 
 SPECTROGRAM = FeatureConfig()
@@ -164,6 +166,13 @@ def test_bad_audio_is_refused():
     for value in (np.nan, np.inf):
         with pytest.raises(DataError, match="not finite"):
             extract(np.append(speechlike(800), np.float32(value)), 16000)
+
+
+def test_the_utterance_of_bad_audio_is_named(tmp_path):
+    samples = np.append(speechlike(800), np.float32(np.nan))
+    soundfile.write(tmp_path / "one.wav", samples, 16000, subtype="FLOAT")
+    with pytest.raises(DataError, match="^one: the audio has values that are not finite numbers"):
+        load_features(read_cut(tmp_path / "one.wav", "one", "a", "anybody"), SPECTROGRAM)
 
 
 @pytest.mark.parametrize("change", [{"window_s": 0.02001}, {"window_s": 0.005}, {"shift_s": 0.0}])

@@ -77,7 +77,7 @@ def test_results_say_what_was_trained_where_and_how_good_it_is(recipe):
     assert "* configuration: `tiny`; 2 epochs in 20 min\n" in text
     assert "* scored: 2016-05-01T12:00:00+00:00, commit 1f42ee2, seed 7\n" in text
     assert "* on: A fast one, cores 2, torch 2.4.0\n" in text
-    assert "```\nds2 train --exp ds2 --conf tiny\nds2 decode --exp ds2\nds2 score --recipe egs/mine\n```" in text
+    assert "```\nds2 train --exp ds2 --conf tiny\nds2 tune --exp ds2\nds2 decode --exp ds2\nds2 score --recipe egs/mine\n```" in text
     table = report.format_table(results.table(json.loads((recipe.experiment("ds2") / "score" / "score.json").read_text())))
     assert f"```\n{table}\n```" in text and "33.33" in table
     assert "Toy" not in text and "Reported" not in text

@@ -13,9 +13,9 @@ from torch.utils.data import Dataset
 
 from ds2toolkit.config import FeatureConfig, SpecAugmentConfig
 from ds2toolkit.data.augment import spec_augment
-from ds2toolkit.data.features import FeatureStats, extractor, normalise
+from ds2toolkit.data.features import FeatureStats, normalise
 from ds2toolkit.data.packed import Cuts
-from ds2toolkit.data.store import load_features
+from ds2toolkit.data.store import computed, load_features
 from ds2toolkit.text.vocabulary import Vocabulary
 
 Noise = Callable[[Cut, int], np.ndarray | None]
@@ -96,7 +96,7 @@ class Utterances(Dataset):
         if seed is not None and self.noise is not None:
             samples_T = self.noise(cut, derived_seed(seed, NOISE))
             if samples_T is not None:
-                return extractor(self.features).extract(samples_T, self.features.sample_rate_hz)
+                return computed(cut, samples_T, self.features)
         return load_features(cut, self.features)
 
     def targets(self, cut: Cut, training: bool) -> tuple[int, ...]:

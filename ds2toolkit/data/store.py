@@ -11,7 +11,7 @@ from ds2toolkit import parallel
 from ds2toolkit.config import FeatureConfig
 from ds2toolkit.data import cuts as cut_files
 from ds2toolkit.data.features import extractor
-from ds2toolkit.errors import UserError
+from ds2toolkit.errors import DataError, UserError
 
 SHARD = 200
 
@@ -20,7 +20,15 @@ def load_features(cut: Cut, config: FeatureConfig) -> np.ndarray:
     """(num_frames, num_bins) float32, not yet normalised: from the store, or computed here from the audio."""
     if cut.has_features:
         return cut.load_features()
-    return extractor(config).extract(cut.load_audio(), cut.sampling_rate)
+    return computed(cut, cut.load_audio(), config)
+
+
+def computed(cut: Cut, samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """Features of samples that are a cut's, or made of it. Raises DataError, which names it, for what can't be used."""
+    try:
+        return extractor(config).extract(samples, cut.sampling_rate)
+    except DataError as error:
+        raise DataError(f"{cut.id}: {error}") from None
 
 
 def compute_and_store(

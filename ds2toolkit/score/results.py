@@ -175,5 +175,6 @@ def _commands(one: Result) -> Iterator[str]:
     if one.trained:
         settings = "".join(f" --set '{setting}'" for setting in one.trained.settings)
         yield f"ds2 train{options} --conf {one.trained.configuration}{settings}"
+        yield f"ds2 tune{options}"
         yield f"ds2 decode{options}"
     yield one.score.get("origin", {}).get("command") or f"ds2 score{options}"
