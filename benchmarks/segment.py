@@ -1,9 +1,9 @@
-"""`ds2 segment` on AN4 test utterances joined into one recording: are boundaries found, are wrong texts dropped?
+"""`ds2 segment` on AN4 utterances joined into one recording: are boundaries found, are wrong texts dropped?
 
     python benchmarks/segment.py --model egs/an4/exp/ds2 --recipe egs/an4
 
-40 test utterances, 0.2 to 1 s of white noise, as loud as a quiet room, between them; a transcript that is right, one with other words in a fifth of
-the utterances, one with a fifth of all words replaced.
+40 utterances, 0.2 to 1 s of white noise, as loud as a quiet room, between them; a transcript that is right, one with other words in a fifth of
+the utterances, one with a fifth of all words replaced. What is chosen for the filter is to be chosen with --split dev.
 """
 
 import argparse
@@ -28,9 +28,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=Path("egs/an4/exp/ds2"))
     parser.add_argument("--recipe", type=Path, default=Path("egs/an4"))
+    parser.add_argument("--split", default="test", help="whose utterances (default: test)")
     parser.add_argument("--seeds", type=int, default=3, help="how many recordings to make (default: 3)")
     options = parser.parse_args()
-    cuts = list(cut_files.read(options.recipe / "data/test/cuts.jsonl.gz"))
+    cuts = list(cut_files.read(options.recipe / "data" / options.split / "cuts.jsonl.gz"))
     print("| recording | transcript | boundaries found (0.3 s) | worst, s | cuts outside pauses | good clips kept | bad clips kept | audio kept |")
     print("|---|---|---|---|---|---|---|---|")
     for seed in range(options.seeds):

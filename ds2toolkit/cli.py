@@ -43,6 +43,12 @@ METHODS = {
         "help": "how to decode (default: greedy, beam, k2, kaldi, as far as they are installed)",
     },
 }  # fmt: skip
+NBEST = {
+    "--nbest": {
+        "type": int, "metavar": "N",
+        "help": "write lists of up to N distinct texts an utterance, too, for beam, beam-free, k2 and k2-nbest (of its 100)",
+    },
+}  # fmt: skip
 TUNE = {
     "--methods": {
         "nargs": "+", "choices": TUNED, "default": None,
@@ -117,7 +123,7 @@ VERBS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "train": ("train the network, or go on with a run that was stopped", RECIPE | EXP | TRAIN),
     "tune": ("choose on the dev set how much language model and word count weigh", RECIPE | EXP | GRAPH | TUNE | JOBS),
     "calibrate": ("learn on the dev set how far words of `ds2 transcribe` can be trusted", RECIPE | EXP | GRAPH | JOBS),
-    "decode": ("decode the test sets: greedy, beam search, k2, kaldi-decoder", RECIPE | EXP | MODEL | GRAPH | METHODS | JOBS),
+    "decode": ("decode the test sets: greedy, beam search, k2, kaldi-decoder", RECIPE | EXP | MODEL | GRAPH | METHODS | NBEST | JOBS),
     "align": ("when each word and character of the transcripts is said", RECIPE | EXP | MODEL | ALIGN),
     "score": ("error rates by set and condition, with their intervals", RECIPE | EXP | MODEL),
     "results": ("write RESULTS.md of a recipe from its score files", RECIPE | EXPS),

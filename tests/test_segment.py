@@ -14,7 +14,7 @@ from ds2toolkit import checkpoint
 from ds2toolkit.checkpoint import Recogniser
 from ds2toolkit.config import FeatureConfig, TrainConfig, from_dict
 from ds2toolkit.decode import filtering, segments
-from ds2toolkit.decode.align import Timed
+from ds2toolkit.decode.align import Timed, align
 from ds2toolkit.decode.filtering import Measured
 from ds2toolkit.errors import DataError, UserError
 from ds2toolkit.text.vocabulary import Vocabulary
@@ -97,13 +97,13 @@ def test_every_pause_is_found(model, long_recording):
         assert start_s - 0.3 < found_s < end_s + 0.3
 
 
-@pytest.mark.parametrize("single", [False, True])
-def test_clips_with_wrong_words_are_dropped(model, long_recording, tmp_path, single):
+@pytest.mark.parametrize("one_in", [0, 20, 5])
+def test_clips_with_wrong_words_are_dropped(model, long_recording, tmp_path, one_in):
     path, texts, _ = long_recording
     rng = np.random.default_rng(2)
     words = [(word, number) for number, text in enumerate(texts) for word in text.split()]
-    if single:
-        wrong = set(rng.permutation(len(words))[: len(words) // 20].tolist())
+    if one_in:
+        wrong = set(rng.permutation(len(words))[: len(words) // one_in].tolist())
     else:
         utterances = set(rng.permutation(NUM_UTTERANCES)[: NUM_UTTERANCES // 5].tolist())
         wrong = {n for n, (_, utterance) in enumerate(words) if utterance in utterances}
@@ -118,6 +118,7 @@ def test_clips_with_wrong_words_are_dropped(model, long_recording, tmp_path, sin
     assert first == len(words) and bad
     assert len(bad) >= 6 and len(kept & set(bad)) <= 1 and len(kept & set(good)) >= 0.5 * len(good)
     report = (tmp_path / "clips" / "report.txt").read_text(encoding="utf-8")
+    assert "too much in its worst word" in report
     assert "text does not fit: " in report and "a character" in report
 
 
@@ -198,7 +199,8 @@ def simulated(words, truth):
     characters = sum(map(len, words)) + len(words) - 1
     cost = sum(len(word) * (0.25 if word == said else 4.0) for word, said in zip(words, truth, strict=True))
     noise = 0.9 + 0.2 * (zlib.crc32(" ".join(words).encode()) % 100) / 100
-    return Measured(cost * noise, 8 * characters, len(words), characters, characters)
+    worst = max(0.1 if word == said else 3.0 * len(word) for word, said in zip(words, truth, strict=True))
+    return Measured(cost * noise, worst * noise, 8 * characters, len(words), characters, characters)
 
 
 @pytest.mark.parametrize("share_wrong", [0.0, 0.2, 0.5])
@@ -218,7 +220,63 @@ def test_the_classifier_learns_from_a_recording_that_is_partly_wrong(share_wrong
 
 def test_few_clips_are_told_apart_by_the_threshold():
     assert filtering.classifier([["a"]] * 5, [lambda words: simulated(words, ["a"])] * 5, 29) is None
-    assert filtering.fits(Measured(9.0, 80, 2, 10, 10), 29) and not filtering.fits(Measured(11.0, 80, 2, 10, 10), 29)
+    guess = np.log(28)
+    assert filtering.fits(Measured(9.0, 0.9 * guess, 80, 2, 10, 10), 29)
+    assert not filtering.fits(Measured(9.0, 1.1 * guess, 80, 2, 10, 10), 29)
+    assert not filtering.fits(Measured(12.5 * guess, 0.0, 80, 2, 10, 10), 29)  # the network hears nothing
+
+
+def peaky(spoken: str, vocabulary: Vocabulary, frames: int = 3) -> np.ndarray:
+    """A network that is sure of every letter, a few frames each with a blank behind it."""
+    ids = [frame for token in vocabulary.encode(spoken) for frame in (*[token] * frames, 0)]
+    logits = 8.0 * np.eye(len(vocabulary), dtype=np.float32)[ids]
+    return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+
+
+def excess_of(log_probs_SV, text: str, vocabulary: Vocabulary) -> np.ndarray:
+    """By words of single letters or more, which are aligned to where they are said or, where not said, stand."""
+    found = align(log_probs_SV, targets := vocabulary.encode(text))
+    said_S = np.where(found.position_S >= 0, np.array(targets)[found.position_S], 0)
+    behind = np.cumsum([len(word) + 1 for word in text.split()])
+    spans = [(found.spans[b - len(w) - 1][0], found.spans[b - 2][1]) for b, w in zip(behind, text.split(), strict=True)]
+    return filtering.excess(log_probs_SV, said_S, spans, [0, vocabulary.encode("a b")[1]])
+
+
+def test_one_word_replaced_has_all_the_excess():
+    """Of a clip of forty letters one is wrong: in the clip's mean it is lost, of its word it is all."""
+    vocabulary = Vocabulary.english_characters()
+    spoken = "the rain in spain stays mainly in the plain"
+    log_probs_SV = peaky(spoken, vocabulary)
+    assert excess_of(log_probs_SV, spoken, vocabulary).max() < 1e-3
+    costs = excess_of(log_probs_SV, spoken.replace("mainly", "barely"), vocabulary)
+    assert costs.argmax() == 5 and costs[5] > 20 and np.delete(costs, 5).max() < 1e-3
+    assert excess_of(log_probs_SV, spoken.replace("mainly ", ""), vocabulary).max() > 20  # said, and not in the text
+
+
+def test_whether_a_network_writes_spaces_in_pauses_is_no_matter():
+    vocabulary = Vocabulary.english_characters()
+    log_probs_SV = peaky("  ab  cd  ", vocabulary)
+    costs = excess_of(log_probs_SV, "ab cd", vocabulary)
+    assert len(costs) == 2 and costs.max() < 1e-3
+    assert excess_of(log_probs_SV, "ab ce", vocabulary)[1] > 7
+
+
+def test_the_excess_of_words_is_what_the_path_lacks_to_the_best():
+    vocabulary, rng = Vocabulary.english_characters(), np.random.default_rng(4)
+    logits = rng.normal(size=(30, len(vocabulary))).astype(np.float32)
+    log_probs_SV = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    found = align(log_probs_SV, targets := vocabulary.encode("a"))
+    said_S = np.where(found.position_S >= 0, targets[0], 0)
+    total = log_probs_SV.max(axis=1).sum() - found.score
+    assert filtering.excess(log_probs_SV, said_S, found.spans, [0]) == pytest.approx([total], abs=1e-3)
+
+
+def test_parts_are_the_halves_of_halves():
+    words = timed(0.1, 0.5, 0.1, 0.3, 0.1, 0.4, 0.1, 0.6, 0.1)
+    clips = segments.cut(words, 9.0)
+    found = segments.with_parts(words, clips)
+    assert found[: len(clips)] == clips and len(found) > len(clips) + 2
+    assert all(half in found for one in found for half in segments.halves(words, one))
 
 
 def test_replaced_words_are_others_and_as_many():

@@ -81,26 +81,30 @@ class LexiconSearch:
 
     def decode(self, log_probs: Sequence[np.ndarray], search: SearchConfig) -> list[Found]:
         """log_probs: an array (S, V) an utterance. Where no word fits the likely tokens of all frames, all tokens count."""
-        everything = replace(search, token_mass=1.0, max_tokens=len(self.known.token_ids))
-        found = []
-        for log_probs_SV in self.known.graph.checked(log_probs):
-            best = self._best(log_probs_SV, search)
-            found.append(best if best.reached_final else self._best(log_probs_SV, everything))
-        return found
+        return [found[0] if found else NOTHING for found in self.nbest(log_probs, search, 1)]
 
-    def _best(self, log_probs_SV: np.ndarray, search: SearchConfig) -> Found:
+    def nbest(self, log_probs: Sequence[np.ndarray], search: SearchConfig, num: int) -> list[list[Found]]:
+        """At most num distinct word sequences an utterance, the best first: those in the beam at its end."""
+        everything = replace(search, token_mass=1.0, max_tokens=len(self.known.token_ids))
+        return [
+            self._best(log_probs_SV, search, num) or self._best(log_probs_SV, everything, num)
+            for log_probs_SV in self.known.graph.checked(log_probs)
+        ]
+
+    def _best(self, log_probs_SV: np.ndarray, search: SearchConfig, num: int) -> list[Found]:
         if not len(log_probs_SV):
-            return NOTHING
+            return []
         log_probs_SV, likely_SV, silent = pruned(log_probs_SV, search)
         emissions_SV = np.full((len(log_probs_SV) + 1, log_probs_SV.shape[1]), NEVER)
         np.copyto(emissions_SV[:-1], np.maximum(log_probs_SV, NEVER), where=likely_SV)
         emissions_SV[-1, self.space] = 0  # every word ends at a space, the last one at this
         decoder = self._decoder(search, max(int(likely_SV.sum(axis=1).max()), 1))
         paths = decoder.decode(emissions_SV.ctypes.data, *emissions_SV.shape)
-        if not paths or paths[0].score < IMPOSSIBLE:
-            return NOTHING
-        words = (self.known.words[number] for number in paths[0].words if number >= 0)
-        return Found(tuple(words), paths[0].score + silent, True)
+        return [
+            Found(tuple(self.known.words[number] for number in path.words if number >= 0), path.score + silent, True)
+            for path in paths[:num]
+            if path.score >= IMPOSSIBLE
+        ]
 
     def _decoder(self, search: SearchConfig, num_tokens: int) -> LexiconDecoder:
         options = LexiconDecoderOptions(

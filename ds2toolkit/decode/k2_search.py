@@ -9,7 +9,7 @@ import numpy as np
 from ds2toolkit.config import SearchConfig
 from ds2toolkit.decode.align import Alignment, check_targets
 from ds2toolkit.decode.graph import Graph
-from ds2toolkit.decode.paths import INSTEAD, NOTHING, Beams, BestPath, Scales, ScoredPath
+from ds2toolkit.decode.paths import FIRST_PASS, INSTEAD, NOTHING, Beams, BestPath, Scales, ScoredPath
 from ds2toolkit.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,15 @@ class K2Search:
             return [best_rescored(paths) for paths in self.rescore(log_probs, search, [INSTEAD])]
         return self._search(self.engine.decode, log_probs, search)
 
+    def best_paths(self, log_probs: Sequence[np.ndarray], search: SearchConfig, num: int) -> list[list[BestPath]]:
+        """At most num distinct word sequences an utterance, the best first, which is what `decode` finds.
+
+        For the ways "1best", within output_beam, and "nbest", of the NUM_PATHS that it has.
+        """
+        if self.way == "nbest":
+            return [rescored(paths)[:num] for paths in self.nbest(log_probs, search, NUM_PATHS)]
+        return [[scored(path, FIRST_PASS) for path in paths] for paths in self.nbest(log_probs, search, num)]
+
     def nbest(self, log_probs: Sequence[np.ndarray], search: SearchConfig, num_paths: int) -> list[list[ScoredPath]]:
         """The best distinct word sequences of each utterance within output_beam, at most num_paths, the best first.
 
@@ -80,12 +89,19 @@ class K2Search:
 
 
 def best_rescored(paths: Sequence[ScoredPath]) -> BestPath:
-    """The best by the larger language model; where it cannot say any of them, by the graph's."""
-    if not paths:
-        return NOTHING
-    best = max(paths, key=lambda path: path.score(*INSTEAD))
-    score = best.score(*INSTEAD)
-    return BestPath(best.word_ids, score if score > -np.inf else best.score(), best.reached_final)
+    """The first of `rescored`."""
+    return next(iter(rescored(paths)), NOTHING)
+
+
+def rescored(paths: Sequence[ScoredPath]) -> list[BestPath]:
+    """Those that the larger language model can say, the best by it first; where it can say none, all by the graph's."""
+    sayable = [path for path in paths if path.score(*INSTEAD) > -np.inf]
+    found = [scored(path, INSTEAD if sayable else FIRST_PASS) for path in sayable or paths]
+    return sorted(found, key=lambda path: -path.score)
+
+
+def scored(path: ScoredPath, scales: Scales) -> BestPath:
+    return BestPath(path.word_ids, path.score(*scales), path.reached_final)
 
 
 def in_halves(find: Callable[[list], list], batch: list) -> list:

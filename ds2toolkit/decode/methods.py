@@ -32,23 +32,28 @@ class GraphSearch:
 
     def decode(self, log_probs: Sequence[np.ndarray], search: SearchConfig) -> list[Found]:
         """log_probs: an array (S, V) an utterance. Scores are log p_ctc + lm_scale * the graph's."""
-        paths = scaled_paths(self.decoder, log_probs, search)
-        spell = self.decoder.graph.spell  # without a language model the graph's words are the tokens
-        return [Found(spell(path.word_ids), path.score, path.reached_final) for path in paths]
+        return [self._found(path, search) for path in self.decoder.decode(*divided(log_probs, search))]
+
+    def nbest(self, log_probs: Sequence[np.ndarray], search: SearchConfig, num: int) -> list[list[Found]]:
+        """At most num distinct word sequences an utterance, the best first, with the same scores; of k2 alone."""
+        lists = self.decoder.best_paths(*divided(log_probs, search), num)
+        return [[self._found(path, search) for path in paths] for paths in lists]
+
+    def _found(self, path: BestPath, search: SearchConfig) -> Found:
+        words = self.decoder.graph.spell(path.word_ids)  # without a language model the graph's words are the tokens
+        return Found(words, path.score * search.lm_scale, path.reached_final)
 
 
-def scaled_paths(decoder: Any, log_probs: Sequence[np.ndarray], search: SearchConfig) -> list[BestPath]:
-    """Best paths by log p_ctc + lm_scale * the graph's log-probability.
+def divided(log_probs: Sequence[np.ndarray], search: SearchConfig) -> tuple[Sequence[np.ndarray], SearchConfig]:
+    """What to give a decoder of a graph, so that its scores times lm_scale are log p_ctc + lm_scale * the graph's.
 
-    Decoders of graphs weigh the two alike. So the network's, and the beams, are divided by lm_scale, and the scores
-    multiplied by it again.
+    Such decoders weigh the two alike. So the network's, and the beams, are divided by lm_scale.
     """
     scale = search.lm_scale
     if scale == 1:
-        return decoder.decode(log_probs, search)
-    tuned = replace(search, search_beam=search.search_beam / scale, output_beam=search.output_beam / scale)
-    paths = decoder.decode([log_probs_SV / np.float32(scale) for log_probs_SV in log_probs], tuned)
-    return [path._replace(score=path.score * scale) for path in paths]
+        return log_probs, search
+    beams = {"search_beam": search.search_beam / scale, "output_beam": search.output_beam / scale}
+    return [log_probs_SV / np.float32(scale) for log_probs_SV in log_probs], replace(search, **beams)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Method:
     """tuned_as: methods of the same name share what `ds2 tune` chose; tuned: which weights that is; beam: and which beam.
 
     files: what these are chosen for, to know it again. min_batches: as many take about as long as to start a process.
+    lists: whether it is a ListingSearch.
     """
 
     open: Callable[[Material], Search]
@@ -64,6 +70,7 @@ class Method:
     tuned: tuple[str, ...]
     beam: str = "search_beam"
     min_batches: int = 6
+    lists: bool = False
 
 
 def graph_files(material: Material) -> tuple[Path, ...]:
@@ -80,7 +87,7 @@ def of_k2(way: str, tuned_as: str = "graph") -> Method:
 
         return open_k2(graph, way)
 
-    return replace(of_graph(opener, tuned_as), min_batches=60)
+    return replace(of_graph(opener, tuned_as), min_batches=60, lists=way in ("1best", "nbest"))
 
 
 def open_beam(material: Material) -> Search:
@@ -93,8 +100,8 @@ def open_free(material: Material) -> Search:
 
 
 METHODS: dict[str, Method] = {
-    "beam": Method(open_beam, graph_files, "beam", ("alpha", "beta"), "beam_size"),
-    "beam-free": Method(open_free, graph_files, "beam-free", ("alpha", "beta"), "beam_size"),
+    "beam": Method(open_beam, graph_files, "beam", ("alpha", "beta"), "beam_size", lists=True),
+    "beam-free": Method(open_free, graph_files, "beam-free", ("alpha", "beta"), "beam_size", lists=True),
     "k2": of_k2("1best"),
     "kaldi": of_graph(KaldiDecoder),
     "k2-nbest": of_k2("nbest", tuned_as="rescored"),

@@ -58,18 +58,21 @@ class PrefixSearch:
 
     def decode(self, log_probs: Sequence[np.ndarray], search: SearchConfig) -> list[Found]:
         """log_probs: an array (S, V) an utterance. Where no word fits the likely tokens of all frames, all tokens count."""
+        return [found[0] if found else NOTHING for found in self.nbest(log_probs, search, 1)]
+
+    def nbest(self, log_probs: Sequence[np.ndarray], search: SearchConfig, num: int) -> list[list[Found]]:
+        """At most num distinct word sequences an utterance, the best first: those in the beam at its end."""
         known = self.speller.known
         search = replace(search, beam_size=search.beam_size or self.beam_size)
         everything = replace(search, token_mass=1.0, max_tokens=len(known.token_ids))
-        found = []
-        for log_probs_SV in known.graph.checked(log_probs):
-            best = self._best(log_probs_SV, search)
-            found.append(best if best.reached_final else self._best(log_probs_SV, everything))
-        return found
+        return [
+            (self._best(log_probs_SV, search) or self._best(log_probs_SV, everything))[:num]
+            for log_probs_SV in known.graph.checked(log_probs)
+        ]
 
-    def _best(self, log_probs_SV: np.ndarray, search: SearchConfig) -> Found:
+    def _best(self, log_probs_SV: np.ndarray, search: SearchConfig) -> list[Found]:
         if not len(log_probs_SV):
-            return NOTHING
+            return []
         root = Prefix(None, BLANK if self.space is None else self.space, self.speller.start(), 0.0)
         root.blank = 1.0
         log_probs_SV, likely_SV, log_scale = pruned(log_probs_SV, search)
@@ -77,7 +80,7 @@ class PrefixSearch:
         for probs_V in np.where(likely_SV, np.exp(log_probs_SV, dtype=np.float64), 0.0):
             beam = self._advanced(beam, probs_V, search)
             if not beam:
-                return NOTHING
+                return []
             scale = max(prefix.blank + prefix.token for prefix in beam)
             log_scale += math.log(scale)
             for prefix in beam:
@@ -182,8 +185,8 @@ class PrefixSearch:
             prefix.ahead_V[token] = longer.weight if longer else -math.inf
         return longer
 
-    def _best_whole(self, beam: list[Prefix], log_scale: float, search: SearchConfig) -> Found:
-        """Of the beam's prefixes that are whole utterances; those of the same words are one."""
+    def _best_whole(self, beam: list[Prefix], log_scale: float, search: SearchConfig) -> list[Found]:
+        """The beam's prefixes that are whole utterances, the best first; those of the same words are one."""
         probs: dict[tuple[str, ...], float] = {}
         weights: dict[tuple[str, ...], float] = {}
         for prefix in beam:
@@ -192,10 +195,7 @@ class PrefixSearch:
                 probs[words] = probs.get(words, 0.0) + prefix.blank + prefix.token
                 weights[words] = _weight(spelled, search)
         scores = {words: math.log(prob) + weights[words] + log_scale for words, prob in probs.items()}
-        if not scores:
-            return NOTHING
-        best = max(scores, key=scores.__getitem__)
-        return Found(best, scores[best], True)
+        return [Found(words, scores[words], True) for words in sorted(scores, key=scores.__getitem__, reverse=True)]
 
 
 def _weight(spelled: Spelled, search: SearchConfig) -> float:

@@ -71,6 +71,14 @@ def halves(words: Sequence[Timed], whole: Clip) -> list[Clip]:
     return parts if min(part.duration_s for part in parts) >= SHORTEST_S else []
 
 
+def with_parts(words: Sequence[Timed], clips: Sequence[Clip]) -> list[Clip]:
+    """Clips, their halves, the halves of these, and so on."""
+    found = list(clips)
+    for one in found:  # which grows meanwhile
+        found += halves(words, one)
+    return found
+
+
 def clip(words: Sequence[Timed], first: int, behind: int, duration_s: float) -> Clip:
     """Some words as a clip, from the middle of the gap before them to the middle of the gap behind."""
     start_s = (words[first - 1].end_s + words[first].start_s) / 2 if first else 0.0

@@ -6,20 +6,23 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from lhotse.cut import Cut, MonoCut
+from lhotse.cut import Cut
 
 from ds2toolkit import checkpoint
 from ds2toolkit.checkpoint import Recogniser
 from ds2toolkit.config import SearchConfig, to_dict
 from ds2toolkit.data import cuts as cut_files
 from ds2toolkit.data.batch import Utterances
+from ds2toolkit.decode import nbest as lists
 from ds2toolkit.decode import stored, tuned
 from ds2toolkit.decode.beam import BEAM_SIZES, BLANK
 from ds2toolkit.decode.emissions import emissions, graph_text, greedy_text
 from ds2toolkit.decode.graph import Graph
+from ds2toolkit.decode.heard import hypothesis
 from ds2toolkit.decode.k2_worker import HOW_TO_GET_K2, k2_available
 from ds2toolkit.decode.memory import PeakMemory
 from ds2toolkit.decode.methods import METHODS
+from ds2toolkit.decode.nbest import Heard, NBest
 from ds2toolkit.decode.search import Found, Material
 from ds2toolkit.decode.searching import search_all
 from ds2toolkit.decode.stored import StoredEmissions
@@ -28,13 +31,21 @@ from ds2toolkit.files import write_json
 from ds2toolkit.model.size import num_parameters
 from ds2toolkit.recipe import Recipe, origin, shown
 from ds2toolkit.score import hypotheses
-from ds2toolkit.score.hypotheses import Hypothesis
 from ds2toolkit.score.origin import write_model
+from ds2toolkit.units import Unit
 
 
 def run(
-    recipe: Recipe, exp: str | None, model: Path | None, graph: Path | None, methods: list[str] | None, num_jobs: int
+    recipe: Recipe,
+    exp: str | None,
+    model: Path | None,
+    graph: Path | None,
+    methods: list[str] | None,
+    num_jobs: int,
+    nbest: int | None = None,
 ) -> None:
+    if nbest is not None:
+        lists.check(nbest, methods)
     folder = recipe.experiment(exp, model)
     path = best(model) if model else recipe.need(folder / "best.pt", "train", "decode")
     recogniser, _ = checkpoint.load(path)
@@ -48,7 +59,7 @@ def run(
         shutil.rmtree(folder / "decode", ignore_errors=True)  # what an older checkpoint said must not be scored with this
     searches = {method: setting(method, material, recipe.config.search, path) for method in methods}
     for split in splits:
-        decode_split(recipe, folder / "decode", recogniser, material, split, searches, num_jobs)
+        decode_split(recipe, folder / "decode", recogniser, material, split, searches, num_jobs, nbest)
     noted = origin(model or folder), to_dict(recogniser.training), num_parameters(recogniser.model)
     write_model(folder / "decode", *noted)
 
@@ -130,6 +141,7 @@ def decode_split(
     split: str,
     searches: dict[str, SearchConfig],
     num_jobs: int,
+    nbest: int | None,
 ) -> None:
     """Log-probabilities once, kept on the disk meanwhile, then each method on them."""
     cuts = {cut.id: cut for cut in split_cuts(recipe, recogniser, split)}
@@ -141,14 +153,28 @@ def decode_split(
     try:
         for method, search in searches.items():
             with PeakMemory() as memory:
-                found, took_s = decode(method, recogniser, material, log_probs, search, split, num_jobs)
+                found, took_s = decode(method, recogniser, material, log_probs, search, split, num_jobs, nbest)
             path = folder / method / f"hyps-{split}.jsonl"
-            hypotheses.write(path, [hypothesis(cut, split, *found[name]) for name, cut in cuts.items()])
+            path.with_name(f"nbest-{split}.jsonl").unlink(missing_ok=True)  # of another run
+            hypotheses.write(path, [hypothesis(cut, split, *found[name][0]) for name, cut in cuts.items()])
             cost = {"real_time_factor": round(took_s / audio_s, 6), "peak_memory_mb": round(memory.peak_mb)}
             write_json(folder / method / f"cost-{split}.json", cost)
             print(f"{split}: {method} at {took_s / audio_s:.4f} of real time, {memory.peak_mb:,.0f} MB, in {shown(path)}")
+            if nbest:
+                write_lists(path.with_name(f"nbest-{split}.jsonl"), method, cuts, found, recipe.config.unit, nbest)
     finally:
         shutil.rmtree(log_probs.folder, ignore_errors=True)
+
+
+def write_lists(
+    path: Path, method: str, cuts: dict[str, Cut], found: dict[str, list[Heard]], unit: Unit, num: int
+) -> None:
+    if method not in lists.LISTING:
+        print(f"{method} finds the best path alone: no n-best lists")
+        return
+    written = [NBest(name, cut.supervisions[0].text, found[name]) for name, cut in cuts.items()]
+    lists.write(path, written)
+    print(f"{method}: {lists.oracle(written, unit, num)}, in {shown(path)}")
 
 
 def run_network(
@@ -179,22 +205,6 @@ def split_cuts(recipe: Recipe, recogniser: Recogniser, split: str) -> list[Cut]:
     return [cut if cut.sampling_rate == rate_hz else cut.resample(rate_hz) for cut in cuts]
 
 
-def hypothesis(cut: Cut, split: str, text: str, score: float | None) -> Hypothesis:
-    said = cut.supervisions[0]
-    condition = (said.custom or {}).get("condition") or "all"
-    speaker = said.speaker or "unknown"
-    more = {"score": score, "gender": said.gender, **audio_of(cut)}
-    return Hypothesis(cut.id, split, condition, speaker, said.text, text, cut.duration, **more)
-
-
-def audio_of(cut: Cut) -> dict[str, str | float | int]:
-    """Where the utterance can be heard, if one file has it."""
-    sources = cut.recording.sources if isinstance(cut, MonoCut) and cut.has_recording else []
-    if len(sources) != 1 or sources[0].type != "file":
-        return {}
-    return {"audio": str(sources[0].source), "audio_start_s": float(cut.start), "audio_channel": sources[0].channels.index(cut.channel)}
-
-
 def decode(
     method: str,
     recogniser: Recogniser,
@@ -203,19 +213,25 @@ def decode(
     search: SearchConfig,
     split: str,
     num_jobs: int,
-) -> tuple[dict[str, tuple[str, float | None]], float]:
-    """id -> (text, score) of every utterance, and the seconds that searching took, less those of opening the method."""
+    nbest: int | None = None,
+) -> tuple[dict[str, list[Heard]], float]:
+    """Of every utterance, by its id, the best text, with nbest up to so many where the method finds more than one.
+
+    And the seconds that searching took, less those of opening the method.
+    """
     if method == "greedy":
         started = time.perf_counter()
-        texts = {name: (greedy_text(recogniser, log_probs[n]), None) for n, name in enumerate(log_probs.names)}
+        texts = {name: [(greedy_text(recogniser, log_probs[n]), None)] for n, name in enumerate(log_probs.names)}
         return texts, time.perf_counter() - started
-    found: dict[str, Found] = {}
+    found: dict[str, list[Found]] = {}
     took_s = 0.0
-    for done in search_all(method, material, log_probs, [search], num_jobs, f"{method} on {split}"):
-        found |= zip((log_probs.names[n] for n in done.numbers), done.found, strict=True)
+    num_best = nbest if method in lists.LISTING else None
+    for done in search_all(method, material, log_probs, [search], num_jobs, f"{method} on {split}", num_best):
+        found |= zip((log_probs.names[n] for n in done.numbers), done.lists, strict=True)
         took_s += done.took_s
-    warn_unfinished(method, list(found.values()), split)
-    return {name: (graph_text(recogniser, one.words), one.score) for name, one in found.items()}, took_s
+    warn_unfinished(method, [best for best, *_ in found.values()], split)
+    heard = {name: [(graph_text(recogniser, one.words), one.score) for one in all_] for name, all_ in found.items()}
+    return {name: lists.distinct(all_) for name, all_ in heard.items()}, took_s
 
 
 def warn_unfinished(method: str, found: list[Found], split: str) -> None:

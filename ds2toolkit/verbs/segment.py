@@ -1,5 +1,6 @@
 """`ds2 segment`: a long recording and its transcript become clips to train on, less those that say something else."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from ds2toolkit.checkpoint import Recogniser
 from ds2toolkit.data.corpus import read_cut
 from ds2toolkit.data.long import LongAudio
 from ds2toolkit.data.report import Report
-from ds2toolkit.decode import align, filtering, long, segments, transcript
+from ds2toolkit.decode import align, confidence, filtering, long, segments, transcript
 from ds2toolkit.decode.banded import align_long
 from ds2toolkit.decode.filtering import Measured
 from ds2toolkit.decode.logistic import Logistic
@@ -21,7 +22,7 @@ from ds2toolkit.decode.segments import LONGEST_S, Clip
 from ds2toolkit.decode.transcript import Transcript
 from ds2toolkit.errors import UserError
 from ds2toolkit.files import whole_folder
-from ds2toolkit.model.ctc import ctc_loss
+from ds2toolkit.model.ctc import BLANK, ctc_loss
 from ds2toolkit.recipe import shown
 from ds2toolkit.units import join_units
 from ds2toolkit.verbs.transcribe import load_model
@@ -50,7 +51,17 @@ class Aligned:
         targets = self.recogniser.vocabulary.encode(text)
         sizes = torch.tensor([len(log_probs_SV)]), torch.tensor([targets]), torch.tensor([len(targets)])
         cost = float(ctc_loss(torch.from_numpy(log_probs_SV)[None], *sizes)[0])
-        return Measured(cost, len(log_probs_SV), len(words), len(text), len(targets))
+        worst = self.worst_word(log_probs_SV, targets) if math.isfinite(cost) else math.inf
+        return Measured(cost, worst, len(log_probs_SV), len(words), len(text), len(targets))
+
+    def worst_word(self, log_probs_SV: np.ndarray, targets: Sequence[int]) -> float:
+        """The largest excess of the words that the targets spell."""
+        found = align.align(log_probs_SV, targets)
+        spots, _ = confidence.spots(self.recogniser, found.spans, targets)
+        said_S = np.where(found.position_S >= 0, np.array(targets)[found.position_S], BLANK)
+        spellings = self.recogniser.vocabulary.spellings
+        silent = [BLANK, *(n for n, spelling in enumerate(spellings) if spelling == " ")]
+        return float(filtering.excess(log_probs_SV, said_S, [(one.first, one.behind) for one in spots], silent).max())
 
 
 @dataclass(frozen=True)
@@ -113,8 +124,9 @@ def aligned_words(recogniser: Recogniser, recording: LongAudio, words: Transcrip
 def judge(aligned: Aligned, clips: list[Clip]) -> tuple[list[Judged], str]:
     """The clips, dropped ones once more in parts, each with its verdict; and how the verdict was found."""
     size = len(aligned.recogniser.vocabulary)
-    measures = [lambda words, clip=clip: aligned.measure(clip, words) for clip in clips]
-    found = filtering.classifier([aligned.text(clip) for clip in clips], measures, size)
+    learnt_from = segments.with_parts(aligned.words, clips)  # parts will be judged, and more of them have no wrong word
+    measures = [lambda words, clip=clip: aligned.measure(clip, words) for clip in learnt_from]
+    found = filtering.classifier([aligned.text(clip) for clip in learnt_from], measures, size)
     judged: list[Judged] = []
     waiting = clips[::-1]
     while waiting:
@@ -124,8 +136,8 @@ def judge(aligned: Aligned, clips: list[Clip]) -> tuple[list[Judged], str]:
         judged += [] if parts else [one]
         waiting += parts[::-1]
     if found is None:
-        return judged, f"a fixed threshold: too few of {len(clips)} clips fit their text to learn from"
-    return judged, f"a classifier learnt from {len(clips)} clips"
+        return judged, f"a fixed threshold: too few of {len(clips)} clips and their parts fit their text to learn from"
+    return judged, f"a classifier learnt from {len(clips)} clips and their parts"
 
 
 def verdict(aligned: Aligned, clip: Clip, classifier: Logistic | None) -> Judged:
@@ -134,11 +146,11 @@ def verdict(aligned: Aligned, clip: Clip, classifier: Logistic | None) -> Judged
     if doubtful := aligned.transcript.doubtful(clip.first, clip.behind):
         return Judged(clip, "words left out of the transcript", " ".join(doubtful))
     measured = aligned.measure(clip, aligned.text(clip))
-    if classifier:
+    if classifier and math.isfinite(measured.cost):
         good = classifier(np.array([measured.features]))[0] >= 0.5
     else:
         good = filtering.fits(measured, len(aligned.recogniser.vocabulary))
-    detail = f"cost {measured.cost:.1f}, {measured.cost / measured.num_characters:.2f} a character"
+    detail = f"cost {measured.cost:.1f}, {measured.cost / measured.num_characters:.2f} a character, {measured.worst_word:.1f} too much in its worst word"
     return Judged(clip, "" if good else "text does not fit", detail)
 
 
