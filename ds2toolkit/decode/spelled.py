@@ -92,6 +92,7 @@ class AnyWords:
         self.texts = material.vocabulary.spellings
         self.by_character = material.unit == "character"
         self.most_words = max(map(len, self.texts[1:])) if self.by_character else 1  # that a token can complete
+        self.kept: dict[int, tuple[Spelled, Spelled | None]] = {}
         self.numbers: dict[str, list[int]] = {}
         for number, spelling in self.known.spellings():
             self.numbers.setdefault("".join(self.texts[token] for token in spelling).strip(), []).append(number)
@@ -99,6 +100,8 @@ class AnyWords:
             self.numbers.setdefault(self.known.words[number], []).append(number)
 
     def start(self) -> Spelled:
+        """Of an utterance; what was kept of the one before is forgotten."""
+        self.kept = {}
         return Spelled(None, self.model.start(), self.NO_PART, 0.0, 0)
 
     def extended(self, spelled: Spelled, token: int) -> Spelled | None:
@@ -108,13 +111,21 @@ class AnyWords:
                 spelled = self.closed(spelled)
             else:
                 spelled = spelled._replace(part=spelled.part + character)
-                spelled = self.closed(spelled) if self.by_character else spelled
+                spelled = self.completed(spelled) if self.by_character else spelled
         return spelled
 
     def closed(self, spelled: Spelled) -> Spelled | None:
-        """With the word complete that was begun, if one was; None where it is no word."""
-        if not spelled.part:
+        """With the word complete that was begun, if one was; None where it is no word.
+
+        Kept, because every token that begins a word asks for it.
+        """
+        if spelled.part == self.NO_PART:
             return spelled
+        if id(spelled) not in self.kept:
+            self.kept[id(spelled)] = spelled, self.completed(spelled)  # held, so that no other can get its id
+        return self.kept[id(spelled)][1]
+
+    def completed(self, spelled: Spelled) -> Spelled | None:
         return self.with_word(spelled, self.numbers.get(spelled.part, (self.model.unknown,)), spelled.part)
 
     def with_word(self, spelled: Spelled, numbers: Sequence[int], text: str) -> Spelled:
@@ -163,7 +174,5 @@ class LexiconWords(AnyWords):
             return None
         return self.with_word(before, node.numbers, "") if self.by_character else before._replace(part=node)
 
-    def closed(self, spelled: Spelled) -> Spelled | None:
-        if spelled.part is None:
-            return spelled
+    def completed(self, spelled: Spelled) -> Spelled | None:
         return self.with_word(spelled, spelled.part.numbers, "") if spelled.part.numbers else None
