@@ -49,10 +49,10 @@ def bowl(centre: dict[str, float], width: dict[str, float]):
     return errors, asked
 
 
-def test_the_middle_of_a_plateau_is_chosen():
+def test_of_a_plateau_the_least_language_model_is_chosen():
     errors, _ = bowl({"alpha": 1.25, "beta": 2.0}, {"alpha": 0.76, "beta": 1.1})
     choice = tune(["alpha", "beta"], errors)
-    assert choice.surface.values(choice.chosen) == {"alpha": 1.25, "beta": 2.0}
+    assert choice.surface.values(choice.chosen) == {"alpha": 0.5, "beta": 1.0}
     kept = [choice.surface.values(point) for point in choice.fine.plateau()]
     assert {point["alpha"] for point in kept} == {0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0}
     assert {point["beta"] for point in kept} == {1.0, 1.5, 2.0, 2.5, 3.0}
@@ -61,7 +61,7 @@ def test_the_middle_of_a_plateau_is_chosen():
 def test_the_grid_follows_the_best_beyond_its_edge_and_asks_nothing_twice():
     errors, asked = bowl({"alpha": 4.0, "beta": 6.0}, {"alpha": 0.3, "beta": 0.6})
     choice = tune(["alpha", "beta"], errors)
-    assert choice.surface.values(choice.chosen) == {"alpha": 4.0, "beta": 6.0}
+    assert choice.surface.values(choice.chosen) == {"alpha": 3.75, "beta": 5.5}
     assert len({tuple(point.values()) for point in asked}) == len(asked)
 
 

@@ -152,7 +152,7 @@ def report(name: str, found: dict[str, Any]) -> None:
     kept = sum(point["kept"] for point in found["surface"])
     *_, (beam, widest) = ((name, one[name]) for one in found["beams"] for name in one if name in found["chosen"])
     print(
-        f"{name}: {chosen}, dev error rate {found['dev_error_rate']:.2%}: the middle of {kept} settings that are within one"
-        f" standard error of the best, {found['best_error_rate']:.2%}; {len(found['surface'])} were tried;"
+        f"{name}: {chosen}, dev error rate {found['dev_error_rate']:.2%}: the least language model of {kept} settings that are within"
+        f" one standard error of the best, {found['best_error_rate']:.2%}; {len(found['surface'])} were tried;"
         f" a {beam} of {widest:g} makes no fewer errors"
     )
