@@ -193,7 +193,7 @@ def test_only_what_is_pruned_is_lost(words, method, lexicon):
     """Frames that are surely blank, several in a row, at the ends and within."""
     log_probs_SV = random_log_probs(3, 7, 4)
     log_probs_SV[[0, 1, 3, 4, 6]] = np.log([0.996, 0.002, 0.001, 0.001])
-    settings = SearchConfig(**EVERYTHING | {"token_mass": 0.99, "max_tokens": 3})
+    settings = SearchConfig(alpha=1.0, beta=1.0, **EVERYTHING | {"token_mass": 0.99, "max_tokens": 3})
     with METHODS[method].open(words.material) as search:
         (found,) = search.decode([log_probs_SV], settings)
     kept_SV = np.where(likely_tokens(log_probs_SV, 0.99, 3), log_probs_SV, -np.inf)
@@ -215,7 +215,7 @@ def test_blanks_alone_are_no_words_and_no_frames_no_path(words, characters, meth
         blank_SV = np.full((5, len(problem.vocabulary)), -20.0, dtype=np.float32)
         blank_SV[:, 0] = 0.0
         with METHODS[method].open(problem.material) as search:
-            silence, nothing = search.decode([blank_SV, blank_SV[:0]], SearchConfig())
+            silence, nothing = search.decode([blank_SV, blank_SV[:0]], SearchConfig(alpha=1.0))
         assert silence.words == () and silence.reached_final
         assert silence.score == pytest.approx(problem.log_p_lm([]), abs=1e-4)
         assert nothing.words == () and not nothing.reached_final and nothing.score == -math.inf

@@ -49,10 +49,14 @@ def bowl(centre: dict[str, float], width: dict[str, float]):
     return errors, asked
 
 
-def test_of_a_plateau_the_least_language_model_is_chosen():
+@pytest.mark.parametrize(
+    ("start", "chosen"),
+    [((1.6, 2.1), (1.5, 2.0)), ((0.0, 0.0), (0.5, 1.0)), ((9.0, 2.5), (2.0, 2.5)), ((1.0, -7.0), (1.0, 1.0))],
+)
+def test_of_a_plateau_what_is_nearest_to_the_settings_before_is_chosen(start, chosen):
     errors, _ = bowl({"alpha": 1.25, "beta": 2.0}, {"alpha": 0.76, "beta": 1.1})
-    choice = tune(["alpha", "beta"], errors)
-    assert choice.surface.values(choice.chosen) == {"alpha": 0.5, "beta": 1.0}
+    choice = tune(["alpha", "beta"], errors, dict(zip(("alpha", "beta"), start, strict=True)))
+    assert tuple(choice.surface.values(choice.chosen).values()) == chosen
     kept = [choice.surface.values(point) for point in choice.fine.plateau()]
     assert {point["alpha"] for point in kept} == {0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0}
     assert {point["beta"] for point in kept} == {1.0, 1.5, 2.0, 2.5, 3.0}
@@ -60,7 +64,7 @@ def test_of_a_plateau_the_least_language_model_is_chosen():
 
 def test_the_grid_follows_the_best_beyond_its_edge_and_asks_nothing_twice():
     errors, asked = bowl({"alpha": 4.0, "beta": 6.0}, {"alpha": 0.3, "beta": 0.6})
-    choice = tune(["alpha", "beta"], errors)
+    choice = tune(["alpha", "beta"], errors, {"alpha": 0.5, "beta": 0.5})
     assert choice.surface.values(choice.chosen) == {"alpha": 3.75, "beta": 5.5}
     assert len({tuple(point.values()) for point in asked}) == len(asked)
 
@@ -69,7 +73,7 @@ def test_a_scale_is_found_on_an_axis_of_its_own():
     def errors(points):
         return np.array([np.full(5, round(20 * abs(math.log2(point["lm_scale"] / 0.3)))) for point in points])
 
-    choice = tune(["lm_scale"], errors)
+    choice = tune(["lm_scale"], errors, {"lm_scale": 1.0})
     assert choice.surface.values(choice.chosen) == {"lm_scale": 0.297}
 
 
@@ -216,12 +220,12 @@ def test_decode_takes_what_was_chosen_and_says_so(folder, capsys):
     recipe = load(folder)
     tune_verb.run(recipe, None, None, ["kaldi"], 1)
     entries = tuned.read(recipe.experiment(None))
-    tuned.add(recipe.experiment(None), "graph", {**entries["graph"], "chosen": {"lm_scale": 0.25}})
+    tuned.add(recipe.experiment(None), "graph", {**entries["graph"], "chosen": {"lm_scale": 0.125}})
     capsys.readouterr()
     decode.run(recipe, None, None, None, ["greedy", "kaldi", "beam"], 1)
     out = capsys.readouterr().out
-    assert "kaldi: lm_scale 0.25, search_beam 20 (tuned on dev)" in out
-    assert "beam: alpha 1, beta 1, beam_size 500 (of recipe.yaml, not tuned)" in out
+    assert "kaldi: lm_scale 0.125, search_beam 20 (tuned on dev)" in out
+    assert "beam: alpha 0.5, beta 0.5, beam_size 500 (of recipe.yaml, not tuned)" in out
     for method in ("greedy", "kaldi", "beam"):
         done = folder / "exp/ds2/decode" / method
         cost = json.loads((done / "cost-test.json").read_text(encoding="utf-8"))
@@ -239,7 +243,7 @@ def test_weights_of_another_checkpoint_or_language_model_are_not_used(folder, ca
     checkpoint.save(path, recogniser, {"more": 1})
     capsys.readouterr()
     decode.run(recipe, None, None, None, ["kaldi"], 1)
-    assert "lm_scale 1, search_beam 20 (of recipe.yaml: what was tuned is for another checkpoint" in capsys.readouterr().out
+    assert "lm_scale 0.25, search_beam 20 (of recipe.yaml: what was tuned is for another checkpoint" in capsys.readouterr().out
     lm.run(load_with(folder, "lm: {order: 2}", "lm: {order: 1}"))
     graph.run(load(folder))
     capsys.readouterr()

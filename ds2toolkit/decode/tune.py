@@ -1,4 +1,4 @@
-"""Weights of a search chosen on a dev set: a coarse grid, a fine one around its best, the simplest of what is as good."""
+"""Weights of a search chosen on a dev set: a coarse grid, a fine one around its best, the nearest of what is as good."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -21,6 +21,10 @@ class Axis:
     lowest: int
     highest: int
     value: Callable[[int], float]
+
+    def nearest(self, value: float) -> int:
+        """The step whose value is the nearest."""
+        return min(range(self.lowest, self.highest + 1), key=lambda step: abs(self.value(step) - value))
 
 
 AXES = {
@@ -65,12 +69,14 @@ class Surface:
         """Only some points, of those that were tried."""
         return Surface(self.axes, {point: self.errors[point] for point in points if point in self.errors})
 
-    def simplest(self) -> Point:
-        """Of the plateau, the point with the least weight of the language model, the first axis; then of the fewest errors.
+    def nearest(self, start: dict[str, float]) -> Point:
+        """The point of the plateau that is the fewest steps from some settings; of several the one of the fewest errors.
 
-        The rule's own choice, for a small dev set can't tell a plateau's points apart, and the network is surer than it.
+        So the dev set moves what it can tell from these, and nothing else: a few hundred words can't tell a plateau's
+        points apart.
         """
-        return min(self.plateau(), key=lambda point: (point[0], self.total(point), np.abs(point).sum()))
+        steps = np.array([axis.nearest(start[axis.name]) for axis in self.axes])
+        return min(self.plateau(), key=lambda point: (np.square(point - steps).sum(), self.total(point)))
 
 
 @dataclass(frozen=True)
@@ -82,8 +88,8 @@ class Choice:
     chosen: Point
 
 
-def tune(names: Sequence[str], errors: Errors) -> Choice:
-    """errors: from settings, each a value a name, the errors of every utterance: (num_settings, num_utterances)."""
+def tune(names: Sequence[str], errors: Errors, start: dict[str, float]) -> Choice:
+    """start: the settings before anything was tuned, a value a name. errors: from settings, each a value a name, the errors of every utterance: (num_settings, num_utterances)."""
     axes = tuple(AXES[name] for name in names)
     surface = Surface(axes, {})
     bounds = [(axis.first, axis.last) for axis in axes]
@@ -100,7 +106,7 @@ def tune(names: Sequence[str], errors: Errors) -> Choice:
     ]
     _try(surface, errors, _grid(box, 1))
     fine = surface.within(_grid(box, 1))
-    return Choice(surface, fine, fine.simplest())
+    return Choice(surface, fine, fine.nearest(start))
 
 
 def _standard_errors(by: np.ndarray) -> float:

@@ -110,7 +110,8 @@ def choose(dev: Dev, method: str, material: Material, config: SearchConfig, num_
     one, widths = METHODS[method], beams(method, config, dev.recogniser.unit)
     at = {one.beam: widths[OF_WEIGHTS]}
     searched = partial(errors, dev, method, material, config, num_jobs)
-    choice = tune.tune(one.tuned, lambda points: searched([{**point, **at} for point in points]))
+    start = {name: getattr(config, name) for name in one.tuned}
+    choice = tune.tune(one.tuned, lambda points: searched([{**point, **at} for point in points]), start)
     weights = choice.surface.values(choice.chosen)
     tried = searched([{**weights, one.beam: width} for width in widths])
     return entry(choice, dev.num_units) | beam_entry(one.beam, widths, tried, weights, dev.num_units)
@@ -152,7 +153,7 @@ def report(name: str, found: dict[str, Any]) -> None:
     kept = sum(point["kept"] for point in found["surface"])
     *_, (beam, widest) = ((name, one[name]) for one in found["beams"] for name in one if name in found["chosen"])
     print(
-        f"{name}: {chosen}, dev error rate {found['dev_error_rate']:.2%}: the least language model of {kept} settings that are within"
-        f" one standard error of the best, {found['best_error_rate']:.2%}; {len(found['surface'])} were tried;"
-        f" a {beam} of {widest:g} makes no fewer errors"
+        f"{name}: {chosen}: dev error rate {found['dev_error_rate']:.2%}, the nearest to recipe.yaml's of {kept} settings within"
+        f" one standard error of the best, {found['best_error_rate']:.2%}; {len(found['surface'])} were tried; a {beam} of"
+        f" {widest:g} makes no fewer errors"
     )
