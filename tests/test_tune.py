@@ -207,6 +207,17 @@ def assert_rates_are_real(recipe, entry) -> None:
     assert entry["dev_error_rate"] == sum(one.errors for one in counts) / sum(one.ref for one in counts)
 
 
+def test_nothing_is_tuned_on_a_network_that_has_learned_nothing(folder, capsys):
+    recipe = load(folder)
+    path = recipe.experiment(None) / "best.pt"
+    key = {"checkpoint": tuned.digest([path]), "cuts": tuned.digest([recipe.cuts("dev")])}
+    noise = ((cut.id, random_log_probs(n, 40, len(LETTERS))) for n, cut in enumerate(cut_files.read(recipe.cuts("dev"))))
+    stored.store(path.parent / "tune", key, len(LETTERS), noise)
+    tune_verb.run(recipe, None, None, None, 1)
+    assert "nothing is tuned: without a language model" in capsys.readouterr().out
+    assert not (folder / "exp/ds2/search.json").exists()
+
+
 def test_many_processes_choose_the_same(folder):
     recipe = load(folder)
     chosen = []

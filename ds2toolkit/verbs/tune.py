@@ -14,7 +14,7 @@ from ds2toolkit.checkpoint import Recogniser
 from ds2toolkit.config import SearchConfig
 from ds2toolkit.decode import surface, tune, tuned
 from ds2toolkit.decode.beam import BEAM_SIZES
-from ds2toolkit.decode.emissions import graph_text
+from ds2toolkit.decode.emissions import graph_text, greedy_text
 from ds2toolkit.decode.methods import METHODS
 from ds2toolkit.decode.search import Material
 from ds2toolkit.decode.searching import search_all
@@ -30,6 +30,7 @@ MAX_UTTERANCES = 1000
 MAX_BYTES = 1 << 30
 DEFAULT = ("kaldi", "beam")
 SHARES = {"beam_size": (1 / 8, 1 / 4, 1 / 2, 1), "search_beam": (0.4, 0.6, 0.8, 1)}  # of the beam in recipe.yaml
+HOPELESS = 0.8  # error rate from which on searches wander among noise, for hours, and what they find means nothing
 OF_WEIGHTS = 1  # which of these the weights are chosen at
 
 
@@ -53,6 +54,9 @@ def run(recipe: Recipe, exp: str | None, graph: Path | None, methods: list[str] 
     decode.check_language(recipe, recogniser)
     material = decode.material_of(graph or decode.graph_of(recipe, None, "tune"), recogniser)
     dev = dev_set(recipe, recogniser, path)
+    if (rate := greedy_rate(dev)) > HOPELESS:
+        print(f"nothing is tuned: without a language model {rate:.0%} of the dev set's {recogniser.unit}s are wrong; train longer")
+        return
     for method in one_a_group(methods or list(DEFAULT)):
         found = choose(dev, method, material, recipe.config.search, num_jobs)
         found["of"] = decode.made_for(method, material, path)
@@ -96,6 +100,13 @@ def some(cuts: list[Cut], recogniser: Recogniser) -> list[Cut]:
     num_bytes = 4 * len(recogniser.vocabulary) * sum(cut.duration for cut in cuts) / frame_s
     number = min(len(cuts), MAX_UTTERANCES, max(1, int(len(cuts) * MAX_BYTES / num_bytes)))
     return [cuts[n] for n in sorted(np.random.default_rng(0).permutation(len(cuts))[:number])]
+
+
+def greedy_rate(dev: Dev) -> float:
+    """The error rate of each frame's best token."""
+    texts = (greedy_text(dev.recogniser, dev.log_probs[number]) for number in range(len(dev.references)))
+    pairs = zip(dev.references, texts, strict=True)
+    return sum(count_errors(ref, hyp, dev.recogniser.unit).errors for ref, hyp in pairs) / dev.num_units
 
 
 def beams(method: str, config: SearchConfig, unit: str) -> list[float]:
