@@ -69,6 +69,13 @@ def test_the_grid_follows_the_best_beyond_its_edge_and_asks_nothing_twice():
     assert len({tuple(point.values()) for point in asked}) == len(asked)
 
 
+def test_where_all_is_as_good_the_grid_is_not_widened_for_long():
+    errors, asked = bowl({"alpha": 1.0, "beta": 1.0}, {"alpha": 100.0, "beta": 100.0})
+    choice = tune(["alpha", "beta"], errors, {"alpha": 0.5, "beta": 0.5})
+    assert choice.surface.values(choice.chosen) == {"alpha": 0.5, "beta": 0.5}
+    assert max(point["alpha"] for point in asked) <= 4.0
+
+
 def test_a_scale_is_found_on_an_axis_of_its_own():
     def errors(points):
         return np.array([np.full(5, round(20 * abs(math.log2(point["lm_scale"] / 0.3)))) for point in points])

@@ -1,6 +1,7 @@
 """Weights of a search chosen on a dev set: a coarse grid, a fine one around its best, the nearest of what is as good."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -93,8 +94,12 @@ def tune(names: Sequence[str], errors: Errors, start: dict[str, float]) -> Choic
     axes = tuple(AXES[name] for name in names)
     surface = Surface(axes, {})
     bounds = [(axis.first, axis.last) for axis in axes]
+    fewest = math.inf
     for _ in range(MAX_EXTENSIONS + 1):
         _try(surface, errors, _grid(bounds, COARSE))
+        if surface.total(surface.bests[0]) >= fewest:
+            break  # nothing is better out there
+        fewest = surface.total(surface.bests[0])
         wider = [_widened(*b, set(steps), axis) for b, steps, axis in zip(bounds, zip(*surface.bests), axes, strict=True)]
         if wider == bounds:
             break
