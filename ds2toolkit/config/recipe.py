@@ -85,8 +85,9 @@ class SearchConfig:
 
     search_beam and output_beam: log-probability below the best, in a frame and in a lattice; min_active and max_active:
     states of a graph. lm_scale: weight of the graph's log-probabilities. alpha, beta: of log p_lm and of the number of
-    words in the beam search; DS2 states none, these are good on speakers held out of AN4's training set. beam_size: its prefixes, by default DS2's 500 for words and 200 for characters; a frame's
-    tokens are the likeliest that together have token_mass, at most max_tokens.
+    words in the beam search; DS2 states none of the three, these are good on speakers held out of AN4's training set.
+    beam_size: its prefixes, by default DS2's 500 for words and 200 for characters; a frame's tokens are the likeliest
+    that together have token_mass, at most max_tokens.
     """
 
     search_beam: float = 20.0

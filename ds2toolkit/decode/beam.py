@@ -19,6 +19,11 @@ IMPOSSIBLE = -1e29
 HOMOPHONES = 6  # flashlight's trie takes no more words of one spelling
 
 
+def with_beam_size(search: SearchConfig, unit: str) -> SearchConfig:
+    """The same settings, with DS2's beam where they name none."""
+    return replace(search, beam_size=search.beam_size or BEAM_SIZES[unit])
+
+
 def likely_tokens(log_probs_SV: np.ndarray, mass: float, at_most: int) -> np.ndarray:
     """(S, V) truth values: in each frame the fewest tokens that together have the probability `mass`, at most so many.
 
@@ -63,7 +68,7 @@ class LexiconSearch:
         """Raises DataError where graph, language model and lexicon don't belong together."""
         self.known = Known(material)
         self.space = material.vocabulary.tokens.index(" ")
-        self.beam_size = BEAM_SIZES[material.unit]
+        self.unit = material.unit
         self.trie = Trie(len(material.vocabulary), self.space)
         count: Counter = Counter()
         for number, spelling in self.known.spellings():
@@ -108,7 +113,7 @@ class LexiconSearch:
 
     def _decoder(self, search: SearchConfig, num_tokens: int) -> LexiconDecoder:
         options = LexiconDecoderOptions(
-            beam_size=search.beam_size or self.beam_size,
+            beam_size=with_beam_size(search, self.unit).beam_size,
             beam_size_token=num_tokens,
             beam_threshold=search.search_beam,
             lm_weight=search.alpha * LN_10,  # KenLM has logarithms to the base 10

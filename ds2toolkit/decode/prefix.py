@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ds2toolkit.config import SearchConfig
-from ds2toolkit.decode.beam import BEAM_SIZES, BLANK, pruned
+from ds2toolkit.decode.beam import BLANK, pruned, with_beam_size
 from ds2toolkit.decode.contexts import Contexts
 from ds2toolkit.decode.search import NOTHING, Found, Material
 from ds2toolkit.decode.spelled import AnyWords, LexiconWords, Spelled, word_list
@@ -45,7 +45,7 @@ class PrefixSearch:
         """Raises DataError where graph, language model and lexicon don't belong together."""
         self.speller = (LexiconWords if lexicon else AnyWords)(material)
         self.space = material.vocabulary.tokens.index(" ") if " " in material.vocabulary.tokens else None
-        self.beam_size = BEAM_SIZES[material.unit]
+        self.unit = material.unit
         singles = all(len(text) == 1 and text != " " for text in material.vocabulary.spellings[1:])
         by_character = material.unit == "character" and singles
         self.contexts = Contexts(self.speller, material.arpa) if by_character else None
@@ -63,7 +63,7 @@ class PrefixSearch:
     def nbest(self, log_probs: Sequence[np.ndarray], search: SearchConfig, num: int) -> list[list[Found]]:
         """At most num distinct word sequences an utterance, the best first: those in the beam at its end."""
         known = self.speller.known
-        search = replace(search, beam_size=search.beam_size or self.beam_size)
+        search = with_beam_size(search, self.unit)
         everything = replace(search, token_mass=1.0, max_tokens=len(known.token_ids))
         return [
             (self._best(log_probs_SV, search) or self._best(log_probs_SV, everything))[:num]

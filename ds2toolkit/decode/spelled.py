@@ -92,7 +92,6 @@ class AnyWords:
         self.texts = material.vocabulary.spellings
         self.by_character = material.unit == "character"
         self.most_words = max(map(len, self.texts[1:])) if self.by_character else 1  # that a token can complete
-        self.kept: dict[int, tuple[Spelled, Spelled | None]] = {}
         self.numbers: dict[str, list[int]] = {}
         for number, spelling in self.known.spellings():
             self.numbers.setdefault("".join(self.texts[token] for token in spelling).strip(), []).append(number)
@@ -101,7 +100,7 @@ class AnyWords:
 
     def start(self) -> Spelled:
         """Of an utterance; what was kept of the one before is forgotten."""
-        self.kept = {}
+        self.kept: dict[int, tuple[Spelled, Spelled | None]] = {}
         return Spelled(None, self.model.start(), self.NO_PART, 0.0, 0)
 
     def extended(self, spelled: Spelled, token: int) -> Spelled | None:

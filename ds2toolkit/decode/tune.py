@@ -90,7 +90,10 @@ class Choice:
 
 
 def tune(names: Sequence[str], errors: Errors, start: dict[str, float]) -> Choice:
-    """start: the settings before anything was tuned, a value a name. errors: from settings, each a value a name, the errors of every utterance: (num_settings, num_utterances)."""
+    """start: the settings before anything was tuned, a value a name.
+
+    errors: from settings, each a value a name, the errors of every utterance, (num_settings, num_utterances).
+    """
     axes = tuple(AXES[name] for name in names)
     surface = Surface(axes, {})
     bounds = [(axis.first, axis.last) for axis in axes]

@@ -3,7 +3,6 @@
 import shutil
 import time
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 from lhotse.cut import Cut
@@ -15,7 +14,7 @@ from ds2toolkit.data import cuts as cut_files
 from ds2toolkit.data.batch import Utterances
 from ds2toolkit.decode import nbest as lists
 from ds2toolkit.decode import stored, tuned
-from ds2toolkit.decode.beam import BEAM_SIZES, BLANK
+from ds2toolkit.decode.beam import BLANK, with_beam_size
 from ds2toolkit.decode.emissions import emissions, graph_text, greedy_text
 from ds2toolkit.decode.graph import Graph
 from ds2toolkit.decode.heard import hypothesis
@@ -121,7 +120,7 @@ def setting(method: str, material: Material | None, config: SearchConfig, path: 
     """A method's settings: those that were tuned for this checkpoint and this language model, else recipe.yaml's."""
     if method not in METHODS:
         return config
-    one, config = METHODS[method], replace(config, beam_size=config.beam_size or BEAM_SIZES[material.unit])
+    one, config = METHODS[method], with_beam_size(config, material.unit)
     search, origin = tuned.settings(tuned.read(path.parent), one.tuned_as, made_for(method, material, path), config)
     if one.tuned:
         print(f"{method}: {', '.join(f'{name} {getattr(search, name):g}' for name in (*one.tuned, one.beam))} ({origin})")

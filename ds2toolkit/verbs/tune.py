@@ -13,7 +13,7 @@ from ds2toolkit import checkpoint
 from ds2toolkit.checkpoint import Recogniser
 from ds2toolkit.config import SearchConfig
 from ds2toolkit.decode import surface, tune, tuned
-from ds2toolkit.decode.beam import BEAM_SIZES
+from ds2toolkit.decode.beam import with_beam_size
 from ds2toolkit.decode.emissions import graph_text, greedy_text
 from ds2toolkit.decode.methods import METHODS
 from ds2toolkit.decode.search import Material
@@ -112,7 +112,7 @@ def greedy_rate(dev: Dev) -> float:
 def beams(method: str, config: SearchConfig, unit: str) -> list[float]:
     """The widths of a method's beam that are tried: up to the one in recipe.yaml, which is the paper's by default."""
     name = METHODS[method].beam
-    widest = getattr(config, name) or BEAM_SIZES[unit]
+    widest = getattr(with_beam_size(config, unit), name)
     return [type(widest)(max(share * widest, 1)) for share in SHARES[name]]
 
 
