@@ -99,14 +99,14 @@ def test_windows_of_another_rate_fit_together(recogniser, tmp_path, rate_hz, num
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_memory_does_not_grow_with_the_recording(model, tmp_path):
     peaks_mb = {}
-    for minutes in (1, 6):
+    for minutes in (1, 8):
         path = noise(tmp_path / f"{minutes}.wav", 60 * minutes)
         run = subprocess.run([sys.executable, "-c", MEASURE, path, model], capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stderr
         line, peak_kb = run.stdout.splitlines()
         assert json.loads(line)["duration_s"] == 60 * minutes
         peaks_mb[minutes] = int(peak_kb) / 1024
-    assert peaks_mb[6] < peaks_mb[1] + 12, peaks_mb  # five minutes of samples are 19 MB, of features as much again
+    assert peaks_mb[8] < peaks_mb[1] + 18, peaks_mb  # seven minutes of samples are 27 MB, of features as much again
 
 
 def emitted(text: str) -> np.ndarray:

@@ -138,6 +138,8 @@ def test_no_room_is_one_line_and_leaves_nothing_half_written(recipe, finished, s
         shutil.rmtree(next((recipe / "toy/data/dev-clean").glob("feats-*")))
     if stage == "6":
         (recipe / "toy/exp/full/last.pt").unlink()
+    if stage == "7":
+        shutil.rmtree(recipe / "toy/exp/full/tune")
     limited = ["bash", "-c", f'ulimit -f {num_kb}; exec bash "$@"', "limited", str(recipe / "run.sh"), *settings]
     try:
         run = subprocess.run(limited, env=ENVIRONMENT, capture_output=True, text=True, check=False)
