@@ -2,7 +2,7 @@
 
 Run: python benchmarks/epoch.py [--recipe DIR] [--conf NAME]. Padding is that of whole epochs over the recipe's training
 utterances, or over made-up durations like those of AN4 (at three speeds) and of LibriSpeech's 960 hours, in batches of
-64 and 1,200 s. Two epochs over about eight minutes of audio are then trained by the recipe's configuration: on the
+64 and 1,200 s. Two epochs over about half an hour of audio are then trained by the recipe's configuration: on the
 recipe's stored features (after stage 2), or on made-up ones in memory. An epoch's time is without the dev set; a batch
 is waited for from the end of a step until it is there. Ends with code 1 when a target is missed.
 """
@@ -29,7 +29,7 @@ from ds2toolkit.text.vocabulary import Vocabulary
 from ds2toolkit.train.loop import Run
 from ds2toolkit.verbs import train as verb
 
-AUDIO_S, NUM_DEV = 480, 8
+AUDIO_S, NUM_DEV = 1800, 8
 MOST_WAITING, MOST_PADDING, MOST_PADDING_SORTED, MOST_DIFFERENCE = 0.02, 0.05, 0.02, 0.10
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

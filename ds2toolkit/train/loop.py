@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -50,6 +51,7 @@ class Run:
         decay = self.config.average.decay
         self.average = Average(self.model, decay) if decay else None
         self.state = State()
+        self.keys: list[list[tuple[int, int]]] = []
         self.say = print
 
     @property
@@ -136,20 +138,22 @@ class Run:
 
     def batches(self) -> Iterator[tuple[Batch, float]]:
         """The rest of this epoch's batches, with the seconds of audio in each."""
-        c, epoch = self.config, self.state.epoch
-        count = workers.count()
+        c, epoch, count = self.config, self.state.epoch, workers.count()
         rest = epoch_batches(self.durations_s, self.budget_s, epoch, c.seed, c.batches.sortagrad, at_least=count)
         rest = rest[self.state.batch :]
-        keys = ([(i, derived_seed(c.seed, epoch, i)) for i in shard(batch, workers.rank(), count)] for batch in rest)
-        loader = DataLoader(
-            self.train, batch_sampler=keys, collate_fn=Batch.of, num_workers=c.batches.num_workers,
-            prefetch_factor=4 if c.batches.num_workers else None,
-        )  # fmt: skip
+        self.keys[:] = ([(i, derived_seed(c.seed, epoch, i)) for i in shard(one, workers.rank(), count)] for one in rest)
         try:
-            for indices, batch in zip(rest, loader, strict=True):
+            for indices, batch in zip(rest, self.loader, strict=True):
                 yield batch, float(self.durations_s[indices].sum())
         except UserError as error:  # a worker process puts its traceback before the message
             raise UserError(str(error).rpartition(f"{type(error).__name__}: ")[2]) from None
+
+    @cached_property
+    def loader(self) -> DataLoader:
+        """The batches of `keys`, whichever epoch's these are; worker processes outlive the epoch."""
+        num_workers = self.config.batches.num_workers
+        apart = {"prefetch_factor": 4, "persistent_workers": True, "worker_init_fn": give_way} if num_workers else {}
+        return DataLoader(self.train, batch_sampler=self.keys, collate_fn=Batch.of, num_workers=num_workers, **apart)
 
     def step(self, batch: Batch, progress: float) -> tuple[float, float, float]:
         """One step down the gradient: (loss per utterance, gradient norm before clipping, learning rate).
@@ -228,3 +232,8 @@ class Run:
             return
         state: dict[str, Any] = dict(vars(self.state), optimiser=self.optimiser.state_dict())
         checkpoint.save(path, self.recogniser, state | {"average": self.average and self.average.state_dict()})
+
+
+def give_way(_: int) -> None:
+    """A worker process takes what the steps leave of the processors: two threads of a step wait where one is interrupted."""
+    os.nice(10)
