@@ -1,16 +1,20 @@
 """The stage `lm`: a given ARPA file is taken whole and in the case of the text, or refused by name."""
 
 import gzip
+import random
+import shutil
 from pathlib import Path
 
 import pytest
 from test_cli import new_recipe
 
+from ds2toolkit.config import LmConfig
 from ds2toolkit.errors import DataError, UserError
 from ds2toolkit.recipe import load
 from ds2toolkit.text import ngram
+from ds2toolkit.text.arpa import BOS
 from ds2toolkit.toy.lzw import compress
-from ds2toolkit.verbs.lm import copy_arpa, given, vocabulary_words
+from ds2toolkit.verbs.lm import copy_arpa, estimate, given, vocabulary_words
 
 SENTENCES = [["THE", "CAT"], ["THE", "DOG", "SAT"], ["MR.", "CAT", ".PERIOD"]]
 PREAMBLE = r"""A bigram language model of the closed vocabulary.
@@ -71,6 +75,19 @@ def test_a_file_cut_off_is_refused_and_leaves_nothing(arpa, tmp_path):
     with pytest.raises(DataError, match="half.arpa.gz is damaged"):
         copy_arpa(zipped, tmp_path / "G.arpa")
     assert not (tmp_path / "G.arpa").exists()
+
+
+@pytest.mark.skipif(shutil.which("lmplz") is None, reason="KenLM's lmplz is not on the PATH")
+@pytest.mark.parametrize(("order", "prune"), [(1, ()), (2, ()), (4, ()), (3, (0, 0, 1))])
+def test_lmplz_estimates_the_same_model(tmp_path, order, prune):
+    chance = random.Random(0)
+    text = [[str(int(chance.paretovariate(0.8))) for _ in range(chance.randint(1, 12))] for _ in range(300)]
+    estimate(text, LmConfig(order=order, prune=prune), tmp_path / "G.arpa")
+    ours, theirs = ngram.estimate(text, order, prune), ngram.read_arpa(tmp_path / "G.arpa")
+    for our_table, their_table in zip(ours.tables, theirs.tables, strict=True):
+        assert our_table.keys() == their_table.keys()
+        for found in our_table.keys() - {(BOS,)}:  # which is never said: its probability is anything
+            assert their_table[found] == pytest.approx(our_table[found], abs=1e-5)
 
 
 def test_a_file_that_is_not_there_is_asked_for_by_its_place(tmp_path):

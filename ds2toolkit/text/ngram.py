@@ -128,11 +128,11 @@ def _discounts(table: Counter) -> tuple[float, float, float]:
     """D1, D2 and D3+ (Chen and Goodman, 1999, equation 26), or FALLBACK_DISCOUNTS where undefined."""
     counts_of_counts = Counter(table.values())
     n1, n2, n3, n4 = (counts_of_counts[count] for count in (1, 2, 3, 4))
-    if not (n1 and n2 and n3 and n4):
+    if not (n1 and n2 and n3):
         return FALLBACK_DISCOUNTS
     y = n1 / (n1 + 2 * n2)
     discounts = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
-    return discounts if all(0 < d < count for count, d in enumerate(discounts, 1)) else FALLBACK_DISCOUNTS
+    return discounts if all(0 < d <= count for count, d in enumerate(discounts, 1)) else FALLBACK_DISCOUNTS
 
 
 def _interpolate(
