@@ -113,9 +113,7 @@ def test_large_matrices_are_packed_where_that_can_be_had():
 @cells
 @pytest.mark.parametrize("num_ways", [1, 2])
 def test_the_number_of_threads_changes_nothing_but_rounding_and_no_setting(cell, num_ways):
-    """Two directions, or two halves of a batch, have a thread each, where neither gradients nor precision are what they
-    are here.
-    """
+    """Two directions have a thread each, where neither gradients nor precision are what they are here."""
     wx_TBG, u_2GH, num_frames_B = make(cell, [12, 7, 9], num_hidden=24, num_ways=num_ways)
     before, results = torch.get_num_threads(), []
     try:
@@ -135,7 +133,7 @@ def test_a_forked_process_has_a_thread_of_its_own():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        two_ways, u_2GH = ways(torch.ones(3, 2, 1), torch.zeros(2, 4, 4))
+        two_ways, u_2GH = ways(torch.ones(3, 2, 1), 2), torch.zeros(2, 4, 4)
         assert each(lambda way, _: way.backwards, two_ways, u_2GH) == [False, True]
         child = os.fork()
         if not child:
@@ -155,7 +153,7 @@ def test_what_goes_wrong_in_a_direction_is_heard_and_the_threads_come_back():
     torch.set_num_threads(2)
     try:
         with pytest.raises(RuntimeError, match="backwards"):
-            each(job, *ways(torch.ones(3, 2, 1), torch.zeros(2, 4, 4)))
+            each(job, ways(torch.ones(3, 2, 1), 2), torch.zeros(2, 4, 4))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ds2toolkit.model.product import adder
-from ds2toolkit.model.ways import Way, each, joined, of_weights, ways, weight_gradient
+from ds2toolkit.model.ways import Way, each, total, ways, weight_gradient
 
 
 class GRU(torch.autograd.Function):
@@ -19,24 +19,23 @@ class GRU(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, wx_TBG, u_2GH, mask_TB1, clip):
-        ctx.clip, (ctx.ways, us), num_hidden = clip, ways(mask_TB1, u_2GH), u_2GH.shape[2]
+        ctx.clip, ctx.ways, num_hidden = clip, ways(mask_TB1, len(u_2GH)), u_2GH.shape[2]
         wx_c_TBH, wx_TBG = wx_TBG[..., 2 * num_hidden :], wx_TBG.clone()
         wx_TBG[..., 2 * num_hidden :] = 0.0  # where U_c h alone is wanted
         with torch.autocast(wx_TBG.device.type, enabled=False):
-            results = each(lambda way, u_GH: _run(way, u_GH, way.own(wx_TBG), way.own(wx_c_TBH), clip), ctx.ways, us)
-            ctx.save_for_backward(*us, *(tensor for result in results for tensor in result))
-            return joined(ctx.ways, [way.after(states_KBH) for way, (_, _, states_KBH) in zip(ctx.ways, results)])
+            results = each(lambda way, u_GH: _run(way, u_GH, wx_TBG, wx_c_TBH, clip), ctx.ways, u_2GH)
+            ctx.save_for_backward(u_2GH, *(tensor for result in results for tensor in result))
+            return total([way.after(states_KBH) for way, (_, _, states_KBH) in zip(ctx.ways, results)])
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dh_TBH):
-        num_ways = len(ctx.ways)
-        us, saved = ctx.saved_tensors[:num_ways], ctx.saved_tensors[num_ways:]
+        u_2GH, *saved = ctx.saved_tensors
         with torch.autocast(dh_TBH.device.type, enabled=False):
-            of_each = saved[0::3], saved[1::3], saved[2::3]
-            results = each(lambda way, *of: _run_back(way, *of, way.own(dh_TBH), ctx.clip), ctx.ways, us, *of_each)
+            saved = saved[0::3], saved[1::3], saved[2::3]
+            results = each(lambda *of_way: _run_back(*of_way, dh_TBH, ctx.clip), ctx.ways, u_2GH, *saved)
             dwx, du = zip(*results)
-            return joined(ctx.ways, dwx), of_weights(ctx.ways, du), None, None
+            return total(dwx), torch.stack(du), None, None
 
 
 def _run(way: Way, u_GH: Tensor, wx_TBG: Tensor, wx_c_TBH: Tensor, clip: float) -> tuple[Tensor, Tensor, Tensor]:

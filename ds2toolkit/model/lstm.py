@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ds2toolkit.model.product import adder
-from ds2toolkit.model.ways import Way, each, joined, of_weights, ways, weight_gradient
+from ds2toolkit.model.ways import Way, each, total, ways, weight_gradient
 
 FORGET = 2
 
@@ -23,23 +23,20 @@ class LSTM(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, wx_TBG, u_2GH, mask_TB1, clip):
-        ctx.ways, us = ways(mask_TB1, u_2GH)
+        ctx.ways = ways(mask_TB1, len(u_2GH))
         with torch.autocast(wx_TBG.device.type, enabled=False):
-            results = each(lambda way, u_GH: _run(way, u_GH, way.own(wx_TBG)), ctx.ways, us)
-            ctx.save_for_backward(*us, *(tensor for result in results for tensor in result))
-            return joined(ctx.ways, [way.after(states_KBH) for way, (*_, states_KBH) in zip(ctx.ways, results)])
+            results = each(lambda way, u_GH: _run(way, u_GH, wx_TBG), ctx.ways, u_2GH)
+            ctx.save_for_backward(u_2GH, *(tensor for result in results for tensor in result))
+            return total([way.after(states_KBH) for way, (*_, states_KBH) in zip(ctx.ways, results)])
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dh_TBH):
-        num_ways = len(ctx.ways)
-        us, saved = ctx.saved_tensors[:num_ways], ctx.saved_tensors[num_ways:]
+        u_2GH, *saved = ctx.saved_tensors
         with torch.autocast(dh_TBH.device.type, enabled=False):
-            results = each(
-                lambda way, *of: _run_back(way, *of, way.own(dh_TBH)), ctx.ways, us, [saved[:4], saved[4:]][:num_ways]
-            )
+            results = each(lambda *of_way: _run_back(*of_way, dh_TBH), ctx.ways, u_2GH, [saved[:4], saved[4:]][: len(u_2GH)])
             da, du = zip(*results)
-            return joined(ctx.ways, da), of_weights(ctx.ways, du), None, None
+            return total(da), torch.stack(du), None, None
 
 
 def _run(way: Way, u_GH: Tensor, wx_TBG: Tensor) -> tuple[Tensor, ...]:

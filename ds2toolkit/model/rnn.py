@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ds2toolkit.model.product import adder
-from ds2toolkit.model.ways import Way, each, joined, of_weights, ways, weight_gradient
+from ds2toolkit.model.ways import Way, each, total, ways, weight_gradient
 
 
 class RNN(torch.autograd.Function):
@@ -15,21 +15,21 @@ class RNN(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, wx_TBH, u_2HH, mask_TB1, clip):
-        ctx.clip, (ctx.ways, us) = clip, ways(mask_TB1, u_2HH)
+        ctx.clip, ctx.ways = clip, ways(mask_TB1, len(u_2HH))
         with torch.autocast(wx_TBH.device.type, enabled=False):
-            states = each(lambda way, u_HH: _run(way, u_HH, way.own(wx_TBH), clip), ctx.ways, us)
-            ctx.save_for_backward(*us, *states)
-            return joined(ctx.ways, [way.after(states_KBH) for way, states_KBH in zip(ctx.ways, states)])
+            states = each(lambda way, u_HH: _run(way, u_HH, wx_TBH, clip), ctx.ways, u_2HH)
+            ctx.save_for_backward(u_2HH, *states)
+            return total([way.after(states_KBH) for way, states_KBH in zip(ctx.ways, states)])
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dh_TBH):
-        num_ways, saved, dh_TBH = len(ctx.ways), ctx.saved_tensors, dh_TBH.contiguous()
-        us, states = saved[:num_ways], saved[num_ways:]
+        u_2HH, *states = ctx.saved_tensors
+        dh_TBH = dh_TBH.contiguous()
         with torch.autocast(dh_TBH.device.type, enabled=False):
-            results = each(lambda way, *of: _run_back(way, *of, way.own(dh_TBH), ctx.clip), ctx.ways, us, states)
+            results = each(lambda *of_way: _run_back(*of_way, dh_TBH, ctx.clip), ctx.ways, u_2HH, states)
             dz, du = zip(*results)
-            return joined(ctx.ways, dz), of_weights(ctx.ways, du), None, None
+            return total(dz), torch.stack(du), None, None
 
 
 def _run(way: Way, u_HH: Tensor, wx_TBH: Tensor, clip: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""The ways that a recurrence goes over a batch: order of frames, which utterances, states around frames, a thread for each.
+"""The directions that a recurrence takes over an utterance: order of frames, states around them, a thread for each.
 
 Axes beside the usual ones: K, the states around T frames (K = T + 1: a zero, from which a direction starts, and one a
 frame); G, the gates of a cell, H values each; 2, the directions (1 where there is one).
@@ -19,17 +19,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Way:
-    """One direction over some utterances. masks: of each frame in the order of time, (B, 1), zero in padding; None where
-    none is padded. half: those utterances of the batch; None for all.
-    """
+    """One direction. masks: of each frame in the order of time, (B, 1), zero in padding; None where none is padded."""
 
     backwards: bool
     masks: tuple[Tensor | None, ...]
-    half: slice | None = None
-
-    def own(self, x_TBH: Tensor) -> Tensor:
-        """The part of a whole batch that this way goes over."""
-        return x_TBH if self.half is None else x_TBH[:, self.half]
 
     def steps(self, *x_TBH: Tensor) -> list[tuple[Tensor | None, ...]]:
         """A tuple a step, in this direction's order: the mask of a frame, then that frame of each x."""
@@ -51,31 +44,21 @@ class Way:
         return states_KBH[:-1] if self.backwards else states_KBH[1:]
 
 
-def ways(mask_TB1: Tensor, u_2GH: Tensor) -> tuple[list[Way], list[Tensor]]:
-    """The two directions, each with its U; of a single direction two halves of the batch, where threads wait for them."""
-    num_utterances = mask_TB1.shape[1]
-    if len(u_2GH) == 2:
-        return [Way(backwards, _masks(mask_TB1)) for backwards in (False, True)], list(u_2GH.unbind())
-    if num_utterances == 1 or torch.get_num_threads() == 1 or not u_2GH.is_cpu:
-        return [Way(False, _masks(mask_TB1))], [u_2GH[0]]
-    halves = slice(0, num_utterances // 2), slice(num_utterances // 2, num_utterances)
-    return [Way(False, _masks(mask_TB1[:, half]), half) for half in halves], [u_2GH[0]] * 2
-
-
-def _masks(mask_TB1: Tensor) -> tuple[Tensor | None, ...]:
-    """Of most frames no utterance is padded."""
+def ways(mask_TB1: Tensor, num_ways: int) -> list[Way]:
+    """The directions; of most frames no utterance is padded."""
     whole_T = mask_TB1.flatten(1).all(1).tolist()
-    return tuple(None if whole else mask for whole, mask in zip(whole_T, mask_TB1.unbind()))
+    masks = tuple(None if whole else mask for whole, mask in zip(whole_T, mask_TB1.unbind()))
+    return [Way(backwards, masks) for backwards in (False, True)[:num_ways]]
 
 
-def each(job: Callable[..., Result], some: Sequence[Way], us: Sequence[Tensor], *more: Sequence) -> list[Result]:
-    """job(way, u_GH, …) of each way, at once where a processor has threads for it, half of them for either.
+def each(job: Callable[..., Result], directions: Sequence[Way], u_2GH: Tensor, *more: Sequence) -> list[Result]:
+    """job(way, u_GH, …) of each direction, at once where a processor has threads for it, half of them for either.
 
     Thousands of small products in turn leave most threads waiting for each other; two chains of them do not meet.
     Which thread computes what is fixed, so that the result is the same at every run.
     """
-    num_threads, calls = torch.get_num_threads(), list(zip(some, us, *more, strict=True))
-    if len(calls) == 1 or num_threads == 1 or not us[0].is_cpu:
+    num_threads, calls = torch.get_num_threads(), list(zip(directions, u_2GH.unbind(), *more, strict=True))
+    if len(calls) == 1 or num_threads == 1 or not u_2GH.is_cpu:
         return [job(*call) for call in calls]
 
     def run(call: tuple) -> Result:
@@ -94,22 +77,15 @@ def each(job: Callable[..., Result], some: Sequence[Way], us: Sequence[Tensor], 
 
 @cache
 def _other_thread() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, "second way")
+    return ThreadPoolExecutor(1, "second direction")
 
 
 os.register_at_fork(after_in_child=_other_thread.cache_clear)  # a forked process has no threads but its own
 
 
-def joined(some: Sequence[Way], x: Sequence[Tensor]) -> Tensor:
-    """Of a whole batch again: the sum over directions, or the halves side by side."""
-    if len(some) == 1:
-        return x[0]
-    return x[0] + x[1] if some[1].backwards else torch.cat(list(x), dim=1)
-
-
-def of_weights(some: Sequence[Way], du: Sequence[Tensor]) -> Tensor:
-    """du_2GH from that of each way: halves have one U between them."""
-    return torch.stack(list(du)) if len(some) == 1 or some[1].backwards else (du[0] + du[1])[None]
+def total(x: Sequence[Tensor]) -> Tensor:
+    """The sum over directions."""
+    return x[0] + x[1] if len(x) == 2 else x[0]
 
 
 def both_ways(x_TBH: Tensor, num_ways: int) -> Tensor:
@@ -119,7 +95,7 @@ def both_ways(x_TBH: Tensor, num_ways: int) -> Tensor:
 
 def sum_ways(x_T2BH: Tensor) -> Tensor:
     """The sum over directions that were stacked so, each in its own order of time: x_TBH."""
-    return sum(x_TBH.flip(0) if backwards else x_TBH for backwards, x_TBH in enumerate(x_T2BH.unbind(1)))
+    return total([x_TBH.flip(0) if backwards else x_TBH for backwards, x_TBH in enumerate(x_T2BH.unbind(1))])
 
 
 def weight_gradient(da_TBG: Tensor, before_TBH: Tensor) -> Tensor:
