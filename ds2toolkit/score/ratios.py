@@ -15,3 +15,9 @@ def snr_db(name: str) -> float | None:
 def without_snr(name: str) -> str:
     """`test` for `test-10dB`."""
     return SNR.sub("", re.sub(r"(?<=\w)[-_](?=\d)", " ", name)).strip(" -_")
+
+
+def noisier(name: str) -> tuple:
+    """A key that sorts test sets by name, and those of one name from the clean one to the noisiest."""
+    ratio = snr_db(name)
+    return without_snr(name), ratio is not None, -(ratio or 0)
