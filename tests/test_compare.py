@@ -17,7 +17,7 @@ from ds2toolkit.score import experiment, hypotheses, origin, scored, tables
 from ds2toolkit.score.compare import BETTER, SAME, WORSE, against_noise, compare
 from ds2toolkit.score.hypotheses import Hypothesis
 from ds2toolkit.score.plot import draw
-from ds2toolkit.score.ratios import snr_db, without_snr
+from ds2toolkit.score.ratios import noisier, snr_db, without_snr
 from ds2toolkit.score.report import score
 
 WORDS = [f"w{number}" for number in range(50)]
@@ -246,6 +246,11 @@ def test_utterances_come_back_from_disk(tmp_path):
 )  # fmt: skip
 def test_ratios_in_names(name, ratio, rest):
     assert (snr_db(name), without_snr(name)) == (ratio, rest)
+
+
+def test_test_sets_of_one_name_go_from_clean_to_noisiest():
+    names = ["eval", "test-0dB", "test", "test-10dB", "dev-5dB", "test-other"]
+    assert sorted(names, key=noisier) == ["dev-5dB", "eval", "test", "test-10dB", "test-0dB", "test-other"]
 
 
 def test_against_noise_of_conditions_and_of_sets(two, tmp_path):

@@ -15,7 +15,6 @@ from ds2toolkit.score import hypotheses, scored
 from ds2toolkit.score.align import ErrorCounts, align
 from ds2toolkit.score.hypotheses import Hypothesis
 from ds2toolkit.score.icefall_files import Aligned, percent, write_errs, write_recogs, write_summary
-from ds2toolkit.score.ratios import noisier
 from ds2toolkit.score.scored import NAMES, Scored
 from ds2toolkit.score.significance import group, rates, resample
 from ds2toolkit.units import Unit, split_units
@@ -61,7 +60,7 @@ def score(
     """
     units: tuple[Unit, ...] = ("word", "character") if unit == "word" else ("character",)
     scores: list[Score] = []
-    for name in sorted({name for files in hyp_files.values() for name in files}, key=noisier):
+    for name in dict.fromkeys(name for files in hyp_files.values() for name in files):
         methods = {method: _read(files[name], name) for method, files in hyp_files.items() if name in files}
         _check_same(name, methods)
         for method, hyps in methods.items():

@@ -6,6 +6,7 @@ from pathlib import Path
 from ds2toolkit.recipe import Recipe, origin, shown
 from ds2toolkit.score import origin as origins
 from ds2toolkit.score.environment import environment
+from ds2toolkit.score.ratios import noisier
 from ds2toolkit.score.report import format_table, score
 
 
@@ -37,7 +38,7 @@ def command(recipe: Recipe, exp: str | None, model: Path | None) -> str:
 
 def hypothesis_files(folder: Path) -> dict[str, dict[str, Path]]:
     """method -> set -> hypotheses, as `ds2 decode` wrote them: METHOD/hyps-SET.jsonl."""
-    files: dict[str, dict[str, Path]] = {}
+    methods: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.glob("*/hyps-*.jsonl")):
-        files.setdefault(path.parent.name, {})[path.stem.removeprefix("hyps-")] = path
-    return files
+        methods.setdefault(path.parent.name, {})[path.stem.removeprefix("hyps-")] = path
+    return {method: {name: files[name] for name in sorted(files, key=noisier)} for method, files in methods.items()}
