@@ -1,5 +1,6 @@
 """The largest batch is tried before the first step: what does not fit lowers the budget, and nothing else changes."""
 
+import ctypes
 import multiprocessing
 import resource
 from pathlib import Path
@@ -15,6 +16,7 @@ from ds2toolkit.train import memory, room
 from ds2toolkit.train.memory import Trial, fitting_budget, largest_batch
 
 MB = 1e6
+M_MMAP_THRESHOLD = -3  # malloc.h
 WIDE = {
     "model": {
         "conv": {"channels": [24], "kernels": [[1, 1]], "strides": [[1, 1]]},
@@ -159,7 +161,12 @@ def needed(folder: Path, cuts, found) -> None:
 
 
 def limited(folder: Path, cuts, room_bytes: int, found) -> None:
-    """In a process of its own: an epoch's steps under a limit that malloc meets."""
+    """In a process of its own: an epoch's steps under a limit that malloc meets.
+
+    glibc's malloc learns to keep large blocks, which falls out differently in every run; here it gives them back at once.
+    """
+    if hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, 1 << 17)
     torch.set_num_threads(1)
     run = make_run(folder, cuts, **WIDE)
     trial(run).step([0])
