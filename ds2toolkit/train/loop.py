@@ -51,7 +51,7 @@ class Run:
         decay = self.config.average.decay
         self.average = Average(self.model, decay) if decay else None
         self.state = State()
-        self.keys: list[list[tuple[int, int]]] = []
+        self.rest: list[list[int]] = []
         self.say = print
 
     @property
@@ -138,22 +138,21 @@ class Run:
 
     def batches(self) -> Iterator[tuple[Batch, float]]:
         """The rest of this epoch's batches, with the seconds of audio in each."""
-        c, epoch, count = self.config, self.state.epoch, workers.count()
-        rest = epoch_batches(self.durations_s, self.budget_s, epoch, c.seed, c.batches.sortagrad, at_least=count)
-        rest = rest[self.state.batch :]
-        self.keys[:] = ([(i, derived_seed(c.seed, epoch, i)) for i in shard(one, workers.rank(), count)] for one in rest)
+        c, count = self.config, workers.count()
+        every = epoch_batches(self.durations_s, self.budget_s, self.state.epoch, c.seed, c.batches.sortagrad, at_least=count)
+        self.rest = every[self.state.batch :]
         try:
-            for indices, batch in zip(rest, self.loader, strict=True):
+            for indices, batch in zip(self.rest, self.loader, strict=True):
                 yield batch, float(self.durations_s[indices].sum())
         except UserError as error:  # a worker process puts its traceback before the message
             raise UserError(str(error).rpartition(f"{type(error).__name__}: ")[2]) from None
 
     @cached_property
     def loader(self) -> DataLoader:
-        """The batches of `keys`, whichever epoch's these are; worker processes outlive the epoch."""
+        """The batches that are left of whichever epoch it is; worker processes outlive the epoch."""
         num_workers = self.config.batches.num_workers
         apart = {"prefetch_factor": 4, "persistent_workers": True, "worker_init_fn": give_way} if num_workers else {}
-        return DataLoader(self.train, batch_sampler=self.keys, collate_fn=Batch.of, num_workers=num_workers, **apart)
+        return DataLoader(self.train, batch_sampler=Keys(self), collate_fn=Batch.of, num_workers=num_workers, **apart)
 
     def step(self, batch: Batch, progress: float) -> tuple[float, float, float]:
         """One step down the gradient: (loss per utterance, gradient norm before clipping, learning rate).
@@ -232,6 +231,18 @@ class Run:
             return
         state: dict[str, Any] = dict(vars(self.state), optimiser=self.optimiser.state_dict())
         checkpoint.save(path, self.recogniser, state | {"average": self.average and self.average.state_dict()})
+
+
+class Keys:
+    """Utterances and their seeds, a worker's share of each batch that is left of the run's epoch."""
+
+    def __init__(self, run: Run):
+        self.run = run
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        seed, epoch = self.run.config.seed, self.run.state.epoch
+        for batch in self.run.rest:
+            yield [(i, derived_seed(seed, epoch, i)) for i in shard(batch, workers.rank(), workers.count())]
 
 
 def give_way(_: int) -> None:
