@@ -2,9 +2,8 @@
 
 import json
 import math
-import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -12,18 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from ds2toolkit import checkpoint, workers
 from ds2toolkit.checkpoint import Recogniser
 from ds2toolkit.data.batch import Batch, Utterances, derived_seed
-from ds2toolkit.data.order import epoch_batches, shard
+from ds2toolkit.data.order import epoch_batches
 from ds2toolkit.errors import UserError
 from ds2toolkit.files import write_text
 from ds2toolkit.train.average import Average
 from ds2toolkit.train.curves import draw
 from ds2toolkit.train.evaluate import evaluate
 from ds2toolkit.train.faults import MAX_BAD_STEPS, advice, fault
+from ds2toolkit.train.loading import Left, loader
 from ds2toolkit.train.memory import Trial, fitting_budget
 from ds2toolkit.train.objective import losses, put_back, statistics
 from ds2toolkit.train.optimiser import optimiser, set_learning_rate
@@ -51,7 +50,7 @@ class Run:
         decay = self.config.average.decay
         self.average = Average(self.model, decay) if decay else None
         self.state = State()
-        self.rest: list[list[int]] = []
+        self.left = Left(self.config.seed)
         self.say = print
 
     @property
@@ -140,19 +139,16 @@ class Run:
         """The rest of this epoch's batches, with the seconds of audio in each."""
         c, count = self.config, workers.count()
         every = epoch_batches(self.durations_s, self.budget_s, self.state.epoch, c.seed, c.batches.sortagrad, at_least=count)
-        self.rest = every[self.state.batch :]
+        self.left.epoch, self.left.batches = self.state.epoch, every[self.state.batch :]
         try:
-            for indices, batch in zip(self.rest, self.loader, strict=True):
+            for indices, batch in zip(self.left.batches, self.loader, strict=True):
                 yield batch, float(self.durations_s[indices].sum())
         except UserError as error:  # a worker process puts its traceback before the message
             raise UserError(str(error).rpartition(f"{type(error).__name__}: ")[2]) from None
 
     @cached_property
-    def loader(self) -> DataLoader:
-        """The batches that are left of whichever epoch it is; worker processes outlive the epoch."""
-        num_workers = self.config.batches.num_workers
-        apart = {"prefetch_factor": 4, "persistent_workers": True, "worker_init_fn": give_way} if num_workers else {}
-        return DataLoader(self.train, batch_sampler=Keys(self), collate_fn=Batch.of, num_workers=num_workers, **apart)
+    def loader(self) -> Iterable[Batch]:
+        return loader(self.train, self.left, self.config.batches.num_workers)
 
     def step(self, batch: Batch, progress: float) -> tuple[float, float, float]:
         """One step down the gradient: (loss per utterance, gradient norm before clipping, learning rate).
@@ -231,20 +227,3 @@ class Run:
             return
         state: dict[str, Any] = dict(vars(self.state), optimiser=self.optimiser.state_dict())
         checkpoint.save(path, self.recogniser, state | {"average": self.average and self.average.state_dict()})
-
-
-class Keys:
-    """Utterances and their seeds, a worker's share of each batch that is left of the run's epoch."""
-
-    def __init__(self, run: Run):
-        self.run = run
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        seed, epoch = self.run.config.seed, self.run.state.epoch
-        for batch in self.run.rest:
-            yield [(i, derived_seed(seed, epoch, i)) for i in shard(batch, workers.rank(), workers.count())]
-
-
-def give_way(_: int) -> None:
-    """A worker process takes what the steps leave of the processors: two threads of a step wait where one is interrupted."""
-    os.nice(10)
