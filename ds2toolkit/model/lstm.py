@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ds2toolkit.model.product import adder
-from ds2toolkit.model.ways import Way, each, total, ways, weight_gradient
+from ds2toolkit.model.compiled import compiled
+from ds2toolkit.model.product import add_product, factor
+from ds2toolkit.model.ways import Way, each, total, total_, ways, weight_gradient
 
 FORGET = 2
 
@@ -34,46 +35,64 @@ class LSTM(torch.autograd.Function):
     def backward(ctx, dh_TBH):
         u_2GH, *saved = ctx.saved_tensors
         with torch.autocast(dh_TBH.device.type, enabled=False):
-            results = each(lambda *of_way: _run_back(*of_way, dh_TBH), ctx.ways, u_2GH, [saved[:4], saved[4:]][: len(u_2GH)])
-            da, du = zip(*results)
-            return total(da), torch.stack(du), None, None
+            saved, du_2GH = [saved[:4], saved[4:]][: len(u_2GH)], torch.empty_like(u_2GH)
+            da = each(lambda *of_way: _run_back(*of_way, dh_TBH), ctx.ways, u_2GH, du_2GH, saved)
+            return total_(da), du_2GH, None, None
 
 
 def _run(way: Way, u_GH: Tensor, wx_TBG: Tensor) -> tuple[Tensor, ...]:
     """Returns gates_TBG, tanh(c), cells_KBH and states_KBH, all of them zero in padding."""
-    gates_TBG, add, num_hidden = torch.empty_like(wx_TBG), adder(u_GH, wx_TBG.shape[1]), u_GH.shape[1]
+    gates_TBG, num_hidden = torch.empty_like(wx_TBG), u_GH.shape[1]
     tanh_TBH = wx_TBG.new_empty(*wx_TBG.shape[:2], num_hidden)
     cells_KBH, states_KBH = way.room(wx_TBG[..., :num_hidden]), way.room(wx_TBG[..., :num_hidden])
     around = (side(x) for x in (cells_KBH, states_KBH) for side in (way.before, way.after))
-    parts = way.steps(wx_TBG, gates_TBG, gates_TBG[..., : 3 * num_hidden], *gates_TBG.chunk(4, -1), tanh_TBH, *around)
-    for mask, wx, gates, sigmoids, o, i, f, g, tanh, c_before, c, h_before, h in parts:
-        add(wx, h_before, gates)
-        sigmoids.sigmoid_()
-        g.tanh_()
-        if mask is not None:
-            gates.mul_(mask)
-        torch.mul(f, c_before, out=c).addcmul_(i, g)
-        torch.mul(o, torch.tanh(c, out=tanh), out=h)
+    steps = way.steps(wx_TBG, gates_TBG, gates_TBG[..., : 3 * num_hidden], *gates_TBG.chunk(4, -1), tanh_TBH, *around)
+    _steps(factor(u_GH, wx_TBG.shape[1]), *steps)
     return gates_TBG, tanh_TBH, cells_KBH, states_KBH
 
 
-def _run_back(way: Way, u_GH: Tensor, saved: Sequence[Tensor], dh_TBH: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns dL/da (a = wx + U h) and dL/dU; last step first."""
+@compiled
+def _steps(
+    u: Tensor, masks: list[Tensor | None], wx: list[Tensor], gates: list[Tensor], sigmoids: list[Tensor],
+    o: list[Tensor], i: list[Tensor], f: list[Tensor], g: list[Tensor], tanh: list[Tensor],
+    c_before: list[Tensor], c: list[Tensor], h_before: list[Tensor], h: list[Tensor],
+) -> None:
+    for t, mask in enumerate(masks):
+        add_product(wx[t], h_before[t], u, gates[t])
+        sigmoids[t].sigmoid_()
+        g[t].tanh_()
+        if mask is not None:
+            gates[t].mul_(mask)
+        torch.mul(f[t], c_before[t], out=c[t]).addcmul_(i[t], g[t])
+        torch.mul(o[t], torch.tanh(c[t], out=tanh[t]), out=h[t])
+
+
+def _run_back(way: Way, u_GH: Tensor, du_GH: Tensor, saved: Sequence[Tensor], dh_TBH: Tensor) -> Tensor:
+    """Returns dL/da (a = wx + U h), writes dL/dU to du; last step first."""
     gates_TBG, tanh_TBH, cells_KBH, states_KBH = saved
     da_TBG, slope_c_TBH = _slopes(gates_TBG, way.before(cells_KBH), tanh_TBH)
     of_output, of_cell = da_TBG.unflatten(-1, (4, -1)).split((1, 3), -2)
-    forget_TBH, add = gates_TBG.chunk(4, -1)[FORGET], adder(u_GH.mT, dh_TBH.shape[1])
-    dh_2BH, dc_BH = torch.empty_like(dh_TBH[0]), torch.zeros_like(dh_TBH[0])
-    da_after = torch.zeros_like(da_TBG[0])
-    steps = way.steps(dh_TBH, slope_c_TBH, forget_TBH, da_TBG, of_output, of_cell)
-    for _, dh_above, slope_c, forget, da, da_output, da_cell in reversed(steps):
-        dh_BH = add(dh_above, da_after, dh_2BH)
-        dc_BH.addcmul_(dh_BH, slope_c)
-        da_output.mul_(dh_BH.unsqueeze(-2))
-        da_cell.mul_(dc_BH.unsqueeze(-2))
-        dc_BH.mul_(forget)
-        da_after = da
-    return da_TBG, weight_gradient(da_TBG, way.before(states_KBH))
+    forget_TBH = gates_TBG.chunk(4, -1)[FORGET]
+    _, *steps = way.steps(dh_TBH, slope_c_TBH, forget_TBH, da_TBG, of_output, of_cell, last_first=True)
+    _steps_back(factor(u_GH.mT, dh_TBH.shape[1]), *steps)
+    weight_gradient(da_TBG, way.before(states_KBH), out=du_GH)
+    return da_TBG
+
+
+@compiled
+def _steps_back(
+    u_t: Tensor, dh_above: list[Tensor], slope_c: list[Tensor], forget: list[Tensor], da: list[Tensor],
+    da_output: list[Tensor], da_cell: list[Tensor],
+) -> None:
+    dh_BH, dc_BH = torch.empty_like(forget[0]), torch.zeros_like(forget[0])
+    da_after = torch.zeros_like(da[0])
+    for t, da_t in enumerate(da):
+        add_product(dh_above[t], da_after, u_t, dh_BH)
+        dc_BH.addcmul_(dh_BH, slope_c[t])
+        da_output[t].mul_(dh_BH.unsqueeze(-2))
+        da_cell[t].mul_(dc_BH.unsqueeze(-2))
+        dc_BH.mul_(forget[t])
+        da_after = da_t
 
 
 def _slopes(gates_TBG: Tensor, before_TBH: Tensor, tanh_TBH: Tensor) -> tuple[Tensor, Tensor]:

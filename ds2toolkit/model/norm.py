@@ -7,6 +7,8 @@ from torch.autograd.function import once_differentiable
 from ds2toolkit import workers
 from ds2toolkit.config import ModelConfig
 
+PIECE = 2**16  # numbers a thread takes at a time
+
 
 def frame_mask(num_frames_B: Tensor, max_frames: int) -> Tensor:
     """True in unpadded frames: bool (B, max_frames).
@@ -75,34 +77,50 @@ class SequenceWiseNorm(nn.Module):
 def _moments(x_NH: Tensor, weight_N1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Number of unpadded rows of all workers, their mean and variance."""
     with torch.autocast(x_NH.device.type, enabled=False):
-        x_NH = x_NH.to(weight_N1.dtype)
-        totals = workers.pooled(torch.cat([(weight_N1.T @ x_NH).squeeze(0), weight_N1.sum(0)]))
+        pieces, dtype = _pieces(x_NH, weight_N1), weight_N1.dtype
+        sums_H = _total([weight.T @ x.to(dtype) for x, weight in pieces])
+        totals = workers.pooled(torch.cat([sums_H, weight_N1.sum(0)]))
         mean, count = totals[:-1] / totals[-1], totals[-1]
         # Around the mean, not E[x^2] - E[x]^2, which loses every digit where the mean is large.
-        squares_NH = (x_NH - mean).square_()
-        return count, mean, workers.pooled((weight_N1.T @ squares_NH).squeeze(0)) / count
+        squares_H = _total([weight.T @ (x.to(dtype) - mean).square_() for x, weight in pieces])
+        return count, mean, workers.pooled(squares_H) / count
+
+
+def _pieces(*x_NH: Tensor) -> list[tuple[Tensor, ...]]:
+    """The same rows of each, as many at a time as stay in a processor's cache from one operation to the next."""
+    if not x_NH[0].is_cpu:
+        return [x_NH]
+    num_rows = PIECE * torch.get_num_threads() // x_NH[0].shape[1] + 1
+    return list(zip(*(x.split(num_rows) for x in x_NH)))
+
+
+def _total(sums_1H: list[Tensor]) -> Tensor:
+    return torch.cat(sums_1H).sum(0)
 
 
 class _Normalise(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x_NH, weight_N1, gamma, beta, mean, rstd, count):
         ctx.save_for_backward(x_NH, weight_N1, gamma, mean, rstd, count)
-        scale = gamma * rstd
-        y_NH = torch.addcmul(beta - mean * scale, x_NH.to(scale.dtype), scale)
-        return y_NH.mul_(weight_N1).to(x_NH.dtype)
+        y_NH, scale = torch.empty_like(x_NH), gamma * rstd
+        shift = beta - mean * scale
+        for x, weight, y in _pieces(x_NH, weight_N1, y_NH):
+            y.copy_(torch.addcmul(shift, x.to(scale.dtype), scale).mul_(weight))
+        return y_NH
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dy_NH):
         x_NH, weight_N1, gamma, mean, rstd, count = ctx.saved_tensors
+        dx_NH = torch.empty_like(x_NH)
+        pieces = _pieces(x_NH, weight_N1, dy_NH, dx_NH)
         with torch.autocast(dy_NH.device.type, enabled=False):
-            xhat_NH = (x_NH.to(gamma.dtype) - mean).mul_(rstd)
-            dy_masked_NH = dy_NH * weight_N1
-            dbeta = dy_masked_NH.sum(0)
-            dgamma = (xhat_NH * dy_masked_NH).sum(0)
-            dx_NH = dy_masked_NH
-            if count is not None:  # the mean and the variance depend on x too, all workers' x
-                sums_2H = workers.pooled(torch.stack([dbeta, dgamma])) / count
-                dx_NH = dx_NH.sub_(sums_2H[0]).sub_(xhat_NH.mul_(sums_2H[1]))
-            dx_NH.mul_(gamma * rstd).mul_(weight_N1)
-        return dx_NH.to(x_NH.dtype), None, dgamma, dbeta, None, None, None
+            dbeta = _total([weight.T @ dy.to(gamma.dtype) for _, weight, dy, _ in pieces])
+            dgamma = rstd * _total([weight.T @ (x - mean).mul_(dy) for x, weight, dy, _ in pieces])
+            # In training the mean and the variance depend on x too, all workers' x.
+            sums_2H = torch.stack([dbeta, dgamma])
+            of_mean, of_var = workers.pooled(sums_2H) / count if count is not None else torch.zeros_like(sums_2H)
+            for x, weight, dy, dx in pieces:
+                through_var = (x - mean).mul_(rstd * of_var)
+                dx.copy_(through_var.add_(of_mean).sub_(dy).mul_(gamma * rstd).mul_(-weight))
+        return dx_NH, None, dgamma, dbeta, None, None, None

@@ -1,6 +1,5 @@
 """One small product a step with the same matrix, hundreds of times over: packed once where oneDNN can."""
 
-from collections.abc import Callable
 from math import inf
 
 import torch
@@ -19,18 +18,22 @@ def packs(a_GH: Tensor) -> bool:
     return a_GH.dtype != torch.bfloat16 or onednn._is_mkldnn_bf16_supported()
 
 
-def adder(a_GH: Tensor, num_utterances: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """A function of y_BG, x_BH and out_BG that writes y + x A^T to out, which may be y, and returns it.
+def factor(a_GH: Tensor, num_utterances: int) -> Tensor:
+    """The matrix as `add_product` takes it.
 
     A library that is handed a plain matrix rearranges it at every product; with a few utterances that costs as much
     as the product itself.
     """
     if not packs(a_GH):
-        a_t_HG = a_GH.mT.contiguous()
-        return lambda y_BG, x_BH, out_BG: torch.addmm(y_BG, x_BH, a_t_HG, out=out_BG)
-    packed = torch.ops.mkldnn._reorder_linear_weight(a_GH.contiguous(), num_utterances)
-    linear = torch.ops.mkldnn._linear_pointwise.default
-    return lambda y_BG, x_BH, out_BG: torch.add(y_BG, linear(x_BH, packed, None, "none", [], ""), out=out_BG)
+        return a_GH.mT.contiguous()
+    return torch.ops.mkldnn._reorder_linear_weight(a_GH.contiguous(), num_utterances)
+
+
+def add_product(y_BG: Tensor, x_BH: Tensor, a: Tensor, out_BG: Tensor) -> Tensor:
+    """Writes y + x A^T to out, which may be y, and returns it; a: of `factor`."""
+    if a.is_mkldnn:
+        return torch.add(y_BG, torch.ops.mkldnn._linear_pointwise(x_BH, a, None, "none", [], ""), out=out_BG)
+    return torch.addmm(y_BG, x_BH, a, out=out_BG)
 
 
 def linear(x_NH: Tensor, a_GH: Tensor, bias_G: Tensor | None) -> Tensor:

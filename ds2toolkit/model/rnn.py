@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ds2toolkit.model.product import adder
-from ds2toolkit.model.ways import Way, each, total, ways, weight_gradient
+from ds2toolkit.model.compiled import compiled
+from ds2toolkit.model.product import add_product, factor
+from ds2toolkit.model.ways import Way, each, total, total_, ways, weight_gradient
 
 
 class RNN(torch.autograd.Function):
@@ -27,30 +28,44 @@ class RNN(torch.autograd.Function):
         u_2HH, *states = ctx.saved_tensors
         dh_TBH = dh_TBH.contiguous()
         with torch.autocast(dh_TBH.device.type, enabled=False):
-            results = each(lambda *of_way: _run_back(*of_way, dh_TBH, ctx.clip), ctx.ways, u_2HH, states)
-            dz, du = zip(*results)
-            return total(dz), torch.stack(du), None, None
+            du_2HH = torch.empty_like(u_2HH)
+            dz = each(lambda *of_way: _run_back(*of_way, dh_TBH, ctx.clip), ctx.ways, u_2HH, du_2HH, states)
+            return total_(dz), du_2HH, None, None
 
 
 def _run(way: Way, u_HH: Tensor, wx_TBH: Tensor, clip: float) -> Tensor:
     """Returns states_KBH, zero in padding."""
-    states_KBH, add = way.room(wx_TBH), adder(u_HH, wx_TBH.shape[1])
-    for mask, wx, before, after in way.steps(wx_TBH, way.before(states_KBH), way.after(states_KBH)):
-        add(wx, before, after).clamp_(0.0, clip)
-        if mask is not None:
-            after.mul_(mask)
+    states_KBH = way.room(wx_TBH)
+    steps = way.steps(wx_TBH, way.before(states_KBH), way.after(states_KBH))
+    _steps(factor(u_HH, wx_TBH.shape[1]), clip, *steps)
     return states_KBH
 
 
-def _run_back(way: Way, u_HH: Tensor, states_KBH: Tensor, dh_TBH: Tensor, clip: float) -> tuple[Tensor, Tensor]:
-    """Returns dL/dz (z: what the clipped ReLU is given) and dL/dU; last step first.
+@compiled
+def _steps(
+    u: Tensor, clip: float, masks: list[Tensor | None], wx: list[Tensor], before: list[Tensor], after: list[Tensor]
+) -> None:
+    for t, mask in enumerate(masks):
+        add_product(wx[t], before[t], u, after[t]).clamp_(0.0, clip)
+        if mask is not None:
+            after[t].mul_(mask)
+
+
+def _run_back(way: Way, u_HH: Tensor, du_HH: Tensor, states_KBH: Tensor, dh_TBH: Tensor, clip: float) -> Tensor:
+    """Returns dL/dz (z: what the clipped ReLU is given), writes dL/dU to du; last step first.
 
     The gate is shut where the state is 0, which it is in padded frames: no mask is needed.
     """
-    hardtanh_backward = torch.ops.aten.hardtanh_backward.grad_input
-    dz_TBH, add = torch.empty_like(dh_TBH), adder(u_HH.mT, dh_TBH.shape[1])
-    dz_after = torch.zeros_like(dh_TBH[0])
-    for _, dh, state, dz in reversed(way.steps(dh_TBH, way.after(states_KBH), dz_TBH)):
-        hardtanh_backward(add(dh, dz_after, dz), state, 0.0, clip, grad_input=dz)
-        dz_after = dz
-    return dz_TBH, weight_gradient(dz_TBH, way.before(states_KBH))
+    dz_TBH = torch.empty_like(dh_TBH)
+    _, *steps = way.steps(dh_TBH, way.after(states_KBH), dz_TBH, last_first=True)
+    _steps_back(factor(u_HH.mT, dh_TBH.shape[1]), clip, *steps)
+    weight_gradient(dz_TBH, way.before(states_KBH), out=du_HH)
+    return dz_TBH
+
+
+@compiled
+def _steps_back(u_t: Tensor, clip: float, dh: list[Tensor], states: list[Tensor], dz: list[Tensor]) -> None:
+    dz_after = torch.zeros_like(dz[0])
+    for t, state in enumerate(states):
+        ds = add_product(dh[t], dz_after, u_t, dz[t])
+        dz_after = torch.ops.aten.hardtanh_backward(ds, state, 0.0, clip, grad_input=dz[t])

@@ -24,10 +24,10 @@ class Way:
     backwards: bool
     masks: tuple[Tensor | None, ...]
 
-    def steps(self, *x_TBH: Tensor) -> list[tuple[Tensor | None, ...]]:
-        """A tuple a step, in this direction's order: the mask of a frame, then that frame of each x."""
-        steps = list(zip(self.masks, *(x.unbind() for x in x_TBH)))
-        return steps[::-1] if self.backwards else steps
+    def steps(self, *x_TBH: Tensor, last_first: bool = False) -> list[list[Tensor | None]]:
+        """The masks of frames, then the frames of each x: lists in this direction's order, or the other way round."""
+        order = -1 if self.backwards != last_first else 1
+        return [list(frames)[::order] for frames in (self.masks, *(x.unbind() for x in x_TBH))]
 
     def room(self, like_TBH: Tensor) -> Tensor:
         """states_KBH, where only the zero is filled in."""
@@ -88,6 +88,11 @@ def total(x: Sequence[Tensor]) -> Tensor:
     return x[0] + x[1] if len(x) == 2 else x[0]
 
 
+def total_(x: Sequence[Tensor]) -> Tensor:
+    """The same, in the memory of the first."""
+    return x[0].add_(x[1]) if len(x) == 2 else x[0]
+
+
 def both_ways(x_TBH: Tensor, num_ways: int) -> Tensor:
     """Stack x and x backwards in time, a copy, for steps that take both directions at once: x_T2BH."""
     return torch.stack([x_TBH, x_TBH.flip(0)][:num_ways], 1)
@@ -98,10 +103,10 @@ def sum_ways(x_T2BH: Tensor) -> Tensor:
     return total([x_TBH.flip(0) if backwards else x_TBH for backwards, x_TBH in enumerate(x_T2BH.unbind(1))])
 
 
-def weight_gradient(da_TBG: Tensor, before_TBH: Tensor) -> Tensor:
+def weight_gradient(da_TBG: Tensor, before_TBH: Tensor, out: Tensor | None = None) -> Tensor:
     """dU of a = U h, from the gradient at a and the states h before each frame: du_GH; from T2BG and T2BH, du_2GH.
 
     One product over all frames: a product a frame would read and write dU T times.
     """
     da_NG, before_NH = (x.movedim(0, -3).flatten(-3, -2) for x in (da_TBG, before_TBH))
-    return da_NG.mT @ before_NH
+    return torch.matmul(da_NG.mT, before_NH, out=out)
